@@ -1,0 +1,149 @@
+/**
+ * Calls to the CLDB over gRPC: by fileservers (register, heartbeat, assignments, reconfigure) and by clients.
+ *
+ * Pure table. Configurations change only here, by compare-and-set on the epoch, and are durable before they are told.
+ */
+import {
+  addressShape,
+  boolean,
+  containerShape,
+  epochShape,
+  list,
+  message,
+  natural,
+  nothing,
+  oneOf,
+  optional,
+  serverShape,
+  text,
+} from '../check.ts'
+import { locationShape, replicationMax, volumeShape } from './attributes.ts'
+import { call } from './service.ts'
+
+const container = containerShape
+const server = serverShape
+/** Random per start of a fileserver: a new one ends the old one's lease at once. */
+const incarnation = natural()
+const volumeName = text(255)
+
+export const replicasMax = 200_000
+
+export const countersShape = message({
+  corruptBlocks: natural(),
+  repairedBlocks: natural(),
+  resyncs: natural(),
+  bytesWritten: natural(),
+  bytesRead: natural(),
+})
+
+export const serverStatusShape = message({
+  server,
+  address: addressShape,
+  topology: text(1024),
+  state: oneOf('alive', 'silent', 'dead'),
+  full: boolean,
+  capacityBytes: natural(),
+  freeBytes: natural(),
+  replicas: natural(),
+  masters: natural(),
+  counters: countersShape,
+})
+
+export const volumeStatusShape = message({
+  volume: volumeShape,
+  containers: natural(),
+  underReplicated: natural(),
+  unavailable: natural(),
+})
+
+export const control = {
+  name: 'holdfast.Cldb',
+  calls: {
+    /** `cluster` is empty for a new storage pool, which then takes the id in the reply. WRONG_CLUSTER otherwise. */
+    register: call(
+      0x0301,
+      message({
+        cluster: text(64),
+        server,
+        incarnation,
+        topology: text(1024),
+        address: addressShape,
+        capacityBytes: natural(),
+        freeBytes: natural(),
+        replicas: list(message({ container, epoch: epochShape }), replicasMax),
+      }),
+      message({ cluster: text(64), leaseMs: natural(), heartbeatMs: natural() }),
+    ),
+    /** Renews the lease. CONFLICT when the CLDB does not know this incarnation: register again. */
+    heartbeat: call(
+      0x0302,
+      message({
+        server,
+        incarnation,
+        capacityBytes: natural(),
+        freeBytes: natural(),
+        full: boolean,
+        counters: countersShape,
+      }),
+      nothing,
+    ),
+    /**
+     * Server stream: first all containers that this server masters, then each change as it happens. `discard`:
+     * replicas on this server that no configuration names any more; it deletes them.
+     */
+    assignments: call(
+      0x0303,
+      message({ server, incarnation }),
+      message({ locations: list(locationShape, replicasMax), discard: list(container, replicasMax) }),
+    ),
+    /**
+     * By a container's master: CONFLICT unless `epoch` is current and `server` its master. `remove`: members that
+     * failed (they become resyncing); `add`: resyncing replicas that hold everything.
+     */
+    reconfigure: call(
+      0x0304,
+      message({
+        server,
+        incarnation,
+        container,
+        epoch: epochShape,
+        remove: list(server, replicationMax * 2),
+        add: list(server, replicationMax * 2),
+      }),
+      message({ location: locationShape }),
+    ),
+    locate: call(0x0305, message({ containers: list(container, 64) }), message({ locations: list(locationShape, 64) })),
+    createVolume: call(
+      0x0306,
+      message({
+        name: volumeName,
+        mountPath: text(4096),
+        replication: natural(replicationMax),
+        minimum: natural(replicationMax),
+        topology: text(1024),
+        chunkBytes: natural(2 ** 40),
+      }),
+      message({ volume: volumeShape }),
+    ),
+    removeVolume: call(0x0307, message({ name: volumeName }), nothing),
+    volumes: call(0x0308, nothing, message({ volumes: list(volumeShape, 100_000) })),
+    /** Data containers of the volume that take new chunks; made as needed. NO_SERVERS below the minimum replication, NO_SPACE when all are full. */
+    allocate: call(0x0309, message({ volume: volumeName }), message({ containers: list(container, 1024) })),
+    space: call(0x030a, message({ volume: volumeName }), message({ totalBytes: natural(), freeBytes: natural() })),
+    status: call(
+      0x030b,
+      nothing,
+      message({
+        cluster: text(64),
+        servers: list(serverStatusShape, 10_000),
+        volumes: list(volumeStatusShape, 100_000),
+      }),
+    ),
+    /** Pages of containers in order of id, after `after`. */
+    containers: call(
+      0x030c,
+      message({ volume: optional(volumeName), after: container, limit: natural(1000), underReplicated: boolean }),
+      message({ locations: list(locationShape, 1000) }),
+    ),
+  },
+} as const

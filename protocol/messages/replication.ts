@@ -1,0 +1,78 @@
+/**
+ * Calls between fileservers: a master to the other replicas of a container (DESIGN §4).
+ *
+ * Pure table. A replica stores an `epoch` higher than its own before it acts, and answers STALE_EPOCH to a lower one.
+ * Order of a new configuration: `follow` (exchange of histories), `chains` (only if histories alone do not decide),
+ * `rollback`, then `append`, pipelined. A replica that has nothing in common with the master's log is told to `install` segments, which it pulls by `segment`.
+ */
+import {
+  boolean,
+  bytes,
+  containerShape,
+  epochShape,
+  list,
+  message,
+  natural,
+  nothing,
+  sequenceShape,
+  serverShape,
+  text,
+} from '../check.ts'
+import { payloadBytesMax } from './attributes.ts'
+import { call } from './service.ts'
+
+const container = containerShape
+const epoch = epochShape
+const chain = bytes(8)
+
+/** Most bytes of log in one `append` or `segment`. */
+export const appendBytesMax = 2 * payloadBytesMax
+
+export const historyShape = message({
+  starts: list(message({ epoch, first: sequenceShape }), 100_000),
+  last: sequenceShape,
+})
+
+export const replication = {
+  name: 'replication',
+  calls: {
+    follow: call(
+      0x0201,
+      message({ container, epoch, volume: text(255), master: serverShape }),
+      message({ history: historyShape, committed: sequenceShape, first: sequenceShape }),
+    ),
+    /** `chain` at each sequence, of those that the log still holds; empty where it does not. */
+    chains: call(
+      0x0202,
+      message({ container, epoch, sequences: list(sequenceShape, 64) }),
+      message({ chains: list(chain, 64) }),
+    ),
+    /** Cuts the log after `after`, where `chain` must be the replica's own. BAD_MESSAGE below its committed sequence. */
+    rollback: call(0x0203, message({ container, epoch, after: sequenceShape, chain }), nothing),
+    /**
+     * Payload: whole records, byte for byte, the first of which is `first`. No payload: only news of `committed`, or
+     * a request to sync. Answered when appended, or, with `durable`, when everything so far is durable.
+     */
+    append: call(
+      0x0204,
+      message({ container, epoch, first: sequenceShape, committed: sequenceShape, durable: boolean }),
+      message({ appended: sequenceShape, durable: sequenceShape, full: boolean }),
+    ),
+    /** Make the replica anew from these segments of the master, of which `bytes` are stable. Answered when it is done. */
+    install: call(
+      0x0205,
+      message({
+        container,
+        epoch,
+        segments: list(message({ first: sequenceShape, sizeBytes: natural(), chain }), 100_000),
+      }),
+      message({ last: sequenceShape }),
+    ),
+    /** Payload: the bytes [offset, offset + length) of a segment file, short at its end. Also read repair. */
+    segment: call(
+      0x0206,
+      message({ container, first: sequenceShape, offset: natural(), length: natural(appendBytesMax) }),
+      nothing,
+    ),
+  },
+} as const
