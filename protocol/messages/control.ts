@@ -84,6 +84,8 @@ export const control = {
         freeBytes: natural(),
         full: boolean,
         counters: countersShape,
+        /** Of containers that this server masters and whose log's size changed. */
+        sizes: list(message({ container, sizeBytes: natural() }), 1000),
       }),
       nothing,
     ),
