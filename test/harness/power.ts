@@ -1,0 +1,55 @@
+/**
+ * A disk that can lose its power: an ext4 in a file on a loop device, with everything of a cluster on it.
+ *
+ * Not pure: needs root and loop devices. The cut is ext4's own shutdown (ioctl FS_IOC_GOINGDOWN without a flush of
+ * the journal): from then on every call on the filesystem fails, and what was never synced is gone at the next mount.
+ */
+import { execFileSync } from 'node:child_process'
+import { mkdirSync, truncateSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { atExit } from './cleanup.ts'
+
+export type LoopDisk = {
+  /** Where it is mounted. */
+  readonly directory: string
+  /** The power goes: nothing more reaches the disk, and nothing unsynced is kept. */
+  readonly cut: () => void
+  /** After `cut`, once every process on it has ended: unmounts and mounts again, as after a boot. */
+  readonly restore: () => void
+  readonly remove: () => void
+}
+
+// _IOR('X', 125, __u32) and FSOP_GOING_FLAGS_NOLOGFLUSH (include/uapi/linux/fs.h, fs/ext4/ext4.h).
+const shutdown =
+  'sysopen(my $d, $ARGV[0], 0) or die "open: $!"; my $f = pack("I", 2); ioctl($d, 0x8004587d, $f) or die "ioctl: $!"'
+
+/** Makes the image `name`.ext4 in `parent` (sparse) and mounts it beside it. */
+export function makeLoopDisk(parent: string, name: string, sizeBytes: number): LoopDisk {
+  const image = join(parent, `${name}.ext4`)
+  const directory = join(parent, name)
+  mkdirSync(directory)
+  writeFileSync(image, '')
+  truncateSync(image, sizeBytes)
+  execFileSync('mkfs.ext4', ['-q', '-F', '-m', '0', image])
+  const mount = (): void => void execFileSync('mount', ['-o', 'loop', image, directory])
+  mount()
+  let cutOff = false
+  const remove = atExit(() => {
+    // Lazily: a process that we have just killed may still hold a file for a moment.
+    execFileSync('umount', ['-l', directory])
+  })
+  return {
+    directory,
+    cut: () => {
+      execFileSync('perl', ['-e', shutdown, directory])
+      cutOff = true
+    },
+    restore: () => {
+      if (!cutOff) throw new Error('the power is on')
+      execFileSync('umount', [directory])
+      mount()
+      cutOff = false
+    },
+    remove,
+  }
+}
