@@ -49,6 +49,12 @@ export type Page = {
   readonly entries: readonly Entry[]
 }
 
+export type Read = {
+  readonly payload: Payload
+  readonly end: boolean
+  readonly attributes?: Attributes | undefined
+}
+
 export type Written = {
   readonly before: Before
   readonly attributes: Attributes
@@ -119,12 +125,12 @@ export type Operations = {
     entriesMax: number,
     withAttributes: boolean,
   ) => Promise<Page>
-  /** Holes read as zeros; the payload is cut at the file's end. Permission is the caller's affair (`access`). */
-  readonly read: (
-    fid: Fid,
-    offset: number,
-    length: number,
-  ) => Promise<{ readonly payload: Payload; readonly end: boolean; readonly attributes: Attributes }>
+  /**
+   * Holes read as zeros; the payload is cut at the file's end. Permission is the caller's affair (`access`).
+   * `attributes` are there when the read had to look at them: always below `inlineBytesMax` and at the file's end.
+   * `end` without them is false: bytes that end just where the file does may not say so.
+   */
+  readonly read: (fid: Fid, offset: number, length: number) => Promise<Read>
   /** Any length up to `payloadBytesMax`, over inline bytes and chunks alike. Permission is the caller's affair (`access`). */
   readonly write: (fid: Fid, offset: number, payload: Payload, stable: boolean) => Promise<Written>
   /** @throws Failure UNSYNCED_LOST when bytes behind one of the tokens are gone. */

@@ -4,12 +4,19 @@
  * Pure types. The one table of a service gives the TypeScript types, the check at both edges and the stub, for
  * the framed transport and for gRPC alike. `number` is the call's name on the wire and is never reused.
  */
-import type { Of, Shape } from '../check.ts'
+import type { Shape } from '../check.ts'
 
+/** Every call is a `Call<never, unknown>`: its shapes are so typed that requests only go in and replies only come out. */
 export type Call<Q = never, R = unknown> = {
   readonly number: number
-  readonly request: Shape<Q>
-  readonly reply: Shape<R>
+  readonly request: {
+    readonly read: (wire: unknown, where: string) => unknown
+    readonly write: (value: Q) => unknown
+  }
+  readonly reply: {
+    readonly read: (wire: unknown, where: string) => R
+    write(value: R): unknown
+  }
 }
 export type Calls = { readonly [name: string]: { number: number; request: Shape<never>; reply: Shape<unknown> } }
 
@@ -22,5 +29,5 @@ export const call = <Q, R>(number: number, request: Shape<Q>, reply: Shape<R>): 
   reply,
 })
 
-export type RequestOf<C> = C extends { readonly request: infer S } ? Of<S> : never
-export type ReplyOf<C> = C extends { readonly reply: infer S } ? Of<S> : never
+export type RequestOf<C> = C extends Call<infer Q, unknown> ? Q : never
+export type ReplyOf<C> = C extends Call<never, infer R> ? R : never

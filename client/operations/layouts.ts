@@ -1,0 +1,101 @@
+/**
+ * What this client knows of files beyond their inline bytes: chunk size, last seen size, and where chunks are.
+ *
+ * A cache of bounded size, the longest unused file first to go. A chunk that was allocated stays where it is until
+ * a truncation drops it, so an entry is trusted until a call to it fails or comes back short; a chunk that was
+ * missing is never remembered as missing. `sizeBytes` is a hint: it says only up to where a read needs no check.
+ */
+import { type ContainerId, type Fid, formatFid } from '../../protocol/ids.ts'
+import { type Attributes, type Chunk, inlineBytesMax } from '../../protocol/messages/attributes.ts'
+import { files } from '../../protocol/messages/files.ts'
+import type { Remote } from './remote.ts'
+
+const filesMax = 4096
+const chunksMax = 8192
+/** One `map` looks this many chunks ahead, so that a long sequential read asks seldom. */
+const aheadMax = 64
+
+export type Layout = {
+  readonly chunkBytes: number
+  readonly chunks: Map<number, Chunk>
+  sizeBytes: number
+}
+
+export class Layouts {
+  readonly #remote: Remote
+  readonly #files = new Map<string, Layout>()
+
+  constructor(remote: Remote) {
+    this.#remote = remote
+  }
+
+  /** What is known of the file without asking. */
+  find(fid: Fid): Layout | undefined {
+    const key = formatFid(fid)
+    const layout = this.#files.get(key)
+    if (layout !== undefined && this.#files.size > filesMax / 2) {
+      this.#files.delete(key)
+      this.#files.set(key, layout)
+    }
+    return layout
+  }
+
+  /** Takes in what any reply said of a file. */
+  learn(attributes: Attributes): void {
+    if (attributes.kind !== 'file') return
+    const key = formatFid(attributes.fid)
+    const layout = this.#files.get(key)
+    if (layout !== undefined) layout.sizeBytes = attributes.sizeBytes
+    else if (attributes.sizeBytes > inlineBytesMax) this.#add(key, attributes)
+  }
+
+  /** After a change of size by this client: chunks beyond it are no more. */
+  cut(attributes: Attributes): void {
+    const layout = this.#files.get(formatFid(attributes.fid))
+    if (layout === undefined) return
+    layout.sizeBytes = attributes.sizeBytes
+    const kept = chunkCount(layout)
+    for (const index of layout.chunks.keys()) if (index >= kept) layout.chunks.delete(index)
+  }
+
+  forget(fid: Fid): void {
+    this.#files.delete(formatFid(fid))
+  }
+
+  async load(fid: Fid): Promise<Layout> {
+    const known = this.find(fid)
+    if (known !== undefined) return known
+    const { reply } = await this.#remote.call(fid.container, files.calls.getattr, { fid })
+    return this.#files.get(formatFid(fid)) ?? this.#add(formatFid(fid), reply.attributes)
+  }
+
+  /** Asks where chunks [first, first + count) are and what the file's attributes are, both of one moment. */
+  async map(fid: Fid, layout: Layout, first: number, count: number, allocate: boolean): Promise<Attributes> {
+    const asked = allocate ? count : Math.max(count, Math.min(aheadMax, chunkCount(layout) - first))
+    const { reply } = await this.#remote.change(fid.container, files.calls.map, (ticket) => ({
+      ticket,
+      fid,
+      first,
+      count: asked,
+      allocate,
+    }))
+    if (layout.chunks.size + asked > chunksMax) layout.chunks.clear()
+    for (const [offset, container] of reply.containers.entries()) place(layout, fid, first + offset, container)
+    layout.sizeBytes = reply.attributes.sizeBytes
+    return reply.attributes
+  }
+
+  #add(key: string, attributes: Attributes): Layout {
+    const layout: Layout = { chunkBytes: attributes.chunkBytes, sizeBytes: attributes.sizeBytes, chunks: new Map() }
+    this.#files.set(key, layout)
+    if (this.#files.size > filesMax) this.#files.delete(this.#files.keys().next().value!)
+    return layout
+  }
+}
+
+const chunkCount = (layout: Layout): number => Math.ceil(layout.sizeBytes / layout.chunkBytes)
+
+function place(layout: Layout, owner: Fid, index: number, container: ContainerId | undefined): void {
+  if (container === undefined) layout.chunks.delete(index)
+  else if (layout.chunks.get(index)?.container !== container) layout.chunks.set(index, { container, owner, index })
+}

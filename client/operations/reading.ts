@@ -1,0 +1,89 @@
+/**
+ * Reads of a file's bytes: inline bytes from the name container, the rest from chunks.
+ *
+ * A reader sees every acknowledged write. A chunk read of full length below the last seen size needs no check: bytes
+ * that a truncation took are trimmed before it is acknowledged. Whatever is beyond that size, comes back short, or
+ * lies in a chunk that is not known, is read after asking for the file's map and attributes of one moment: then a
+ * chunk's missing bytes are zeros up to the size.
+ */
+import { isFailure } from '../../protocol/failures.ts'
+import type { Fid } from '../../protocol/ids.ts'
+import { type Attributes, inlineBytesMax } from '../../protocol/messages/attributes.ts'
+import { files } from '../../protocol/messages/files.ts'
+import { type Payload, payloadBytes } from '../../protocol/transport/transport.ts'
+import type { Read } from '../operations.ts'
+import type { Layout, Layouts } from './layouts.ts'
+import { type Part, split } from './ranges.ts'
+import type { Remote } from './remote.ts'
+
+export class Reading {
+  readonly #remote: Remote
+  readonly #layouts: Layouts
+
+  constructor(remote: Remote, layouts: Layouts) {
+    this.#remote = remote
+    this.#layouts = layouts
+  }
+
+  async read(fid: Fid, offset: number, length: number): Promise<Read> {
+    if (offset >= inlineBytesMax && length > 0) return await this.#chunks(fid, offset, length, false)
+    const inlineLength = Math.min(length, inlineBytesMax - offset)
+    const first = await this.#inline(fid, offset, Math.max(0, inlineLength))
+    if (first.end || inlineLength === length) return first
+    const rest = await this.#chunks(fid, inlineBytesMax, length - inlineLength, false)
+    return {
+      payload: [...first.payload, ...rest.payload],
+      end: rest.end,
+      attributes: rest.attributes ?? first.attributes,
+    }
+  }
+
+  async #inline(fid: Fid, offset: number, length: number): Promise<Read> {
+    const { reply, payload } = await this.#remote.call(fid.container, files.calls.read, { fid, offset, length })
+    const { attributes } = reply
+    this.#layouts.learn(attributes)
+    const missing = Math.min(length, attributes.sizeBytes - offset) - payloadBytes(payload)
+    return {
+      payload: missing > 0 ? [...payload, Buffer.alloc(missing)] : payload,
+      end: offset + length >= attributes.sizeBytes,
+      attributes,
+    }
+  }
+
+  /** `checked`: asks for the map first, whatever is known. */
+  async #chunks(fid: Fid, offset: number, length: number, checked: boolean): Promise<Read> {
+    const layout = this.#layouts.find(fid) ?? (await this.#layouts.load(fid))
+    let parts = split(offset, length, layout.chunkBytes)
+    let attributes: Attributes | undefined
+    if (checked || offset + length > layout.sizeBytes || !parts.every(({ index }) => layout.chunks.has(index))) {
+      attributes = await this.#layouts.map(fid, layout, parts[0]!.index, parts.length, false)
+      length = Math.max(0, Math.min(length, attributes.sizeBytes - offset))
+      parts = split(offset, length, layout.chunkBytes)
+    }
+    const pieces =
+      parts.length === 1
+        ? [await this.#part(layout, parts[0]!)]
+        : await Promise.all(parts.map((part) => this.#part(layout, part)))
+    const payload: Uint8Array[] = []
+    for (const [i, piece] of pieces.entries()) {
+      const missing = parts[i]!.length - payloadBytes(piece)
+      if (missing > 0 && attributes === undefined) return await this.#chunks(fid, offset, length, true)
+      payload.push(...piece)
+      if (missing > 0) payload.push(Buffer.alloc(missing))
+    }
+    return { payload, end: attributes !== undefined && offset + length >= attributes.sizeBytes, attributes }
+  }
+
+  async #part(layout: Layout, { index, offset, length }: Part): Promise<Payload> {
+    const chunk = layout.chunks.get(index)
+    if (chunk === undefined) return []
+    try {
+      return (await this.#remote.call(chunk.container, files.calls.readChunk, { chunk, offset, length })).payload
+    } catch (error) {
+      // The chunk was dropped by a truncation since we learnt of it: as short as can be, so that the caller asks again.
+      if (!isFailure(error, 'STALE', 'NOT_FOUND')) throw error
+      if (layout.chunks.get(index) === chunk) layout.chunks.delete(index)
+      return []
+    }
+  }
+}

@@ -1,0 +1,44 @@
+/**
+ * Calls to the container in a fid: plain ones, and ones that change something and so carry a ticket.
+ *
+ * Retries are below, in `Containers`; a retry sends the same request, hence the same ticket.
+ */
+import type { Containers } from '../../protocol/cluster/containers.ts'
+import type { ContainerId } from '../../protocol/ids.ts'
+import type { Ticket } from '../../protocol/messages/attributes.ts'
+import type { Call, ReplyOf, RequestOf } from '../../protocol/messages/service.ts'
+import type { Answer, CallOptions, Payload } from '../../protocol/transport/transport.ts'
+import type { Tickets } from './tickets.ts'
+
+export class Remote {
+  readonly timeoutMs: number
+  readonly #containers: Containers
+  readonly #tickets: Tickets
+  readonly #options: CallOptions
+
+  constructor(containers: Containers, tickets: Tickets, timeoutMs: number) {
+    this.timeoutMs = timeoutMs
+    this.#containers = containers
+    this.#tickets = tickets
+    this.#options = { timeoutMs }
+  }
+
+  call<C extends Call<never, unknown>>(
+    container: ContainerId,
+    call: C,
+    request: RequestOf<C>,
+  ): Promise<Answer<ReplyOf<C>>> {
+    return this.#containers.call(container, call, request, this.#options)
+  }
+
+  /** `request` is made once, with the ticket under which it and its retries go. */
+  change<C extends Call<never, unknown>>(
+    container: ContainerId,
+    call: C,
+    request: (ticket: Ticket) => RequestOf<C>,
+    payload?: Payload,
+  ): Promise<Answer<ReplyOf<C>>> {
+    const options = payload === undefined ? this.#options : { timeoutMs: this.timeoutMs, payload }
+    return this.#tickets.run(container, (ticket) => this.#containers.call(container, call, request(ticket), options))
+  }
+}
