@@ -1,0 +1,366 @@
+/**
+ * The state of one container as its log defines it: the index of committed records, and over it, in memory, the
+ * records that are appended but not yet in the index.
+ *
+ * Driver over `Index`; what a record does to the state is decided by the record alone, so every replica has the same.
+ * Invariants: the index holds exactly the effect of the records up to `applied`, which never exceeds what is committed;
+ * so it never needs undoing, and a rollback only drops what is in memory.
+ *
+ * Keys in the pool's index: container (6 bytes big-endian), a byte for the space, then
+ *   k  key of an operation           value: sequence (6 bytes), value
+ *   e  object, block (u32)           value: sequence, extents (extents.ts)
+ *   r  client (8 bytes)              value: the client's latest calls (retries.ts)
+ *   s  segment                       value: what in it is live
+ *   m                                value: how far the log is applied
+ */
+import { pack, unpack } from 'msgpackr'
+import { assert, unreachable } from '../../protocol/assert.ts'
+import { write53 } from '../../protocol/bytes.ts'
+import { type ContainerId, type Sequence, sequence } from '../../protocol/ids.ts'
+import { decodeChanges } from '../log/changes-codec.ts'
+import type { Checkpoint, Entry } from '../log/log.ts'
+import { changesOf, recordBytes } from '../log/record.ts'
+import type { Change, View } from './changes.ts'
+import { blockBytes, cut, decodeExtents, type Extent, encodeExtents, inserted } from './extents.ts'
+import type { Liveness } from './liveness.ts'
+import { Retries } from './retries.ts'
+import type { Index, Write } from './store.ts'
+
+/** Records are moved to the index in batches of this many, or when they have waited for `flushMs` (the replica's timer). */
+const flushRecords = 1024
+
+type Staged = { readonly value: Uint8Array | undefined; readonly sequence: Sequence; readonly stable: boolean }
+type Pending = {
+  readonly sequence: Sequence
+  readonly keys: string[]
+  readonly values: (Uint8Array | undefined)[]
+  /** What the record makes live or dead: segment, amount of keys, of bytes, of deletions. */
+  readonly changes: [segment: Sequence, keys: number, bytes: number, deletions: number][]
+  readonly client: number
+  readonly drops: Sequence | undefined
+  readonly end: Checkpoint['end']
+  readonly segment: Sequence
+}
+
+export const containerPrefix = (container: ContainerId): Buffer => {
+  const prefix = Buffer.alloc(6)
+  prefix.writeUIntBE(container, 0, 6)
+  return prefix
+}
+
+export class ContainerIndex {
+  readonly retries: Retries
+  readonly liveness: Liveness
+  readonly #index: Index
+  readonly #prefix: string
+  /** The newest value of each key that is not yet in the index. */
+  readonly #staged = new Map<string, Staged>()
+  #pending: Pending[] = []
+  #segmentOf: (at: Sequence) => Sequence | undefined
+  #applied: Sequence
+  /** What the operation that runs now has seen of records that may not be committed. */
+  #seenStable: Sequence = sequence(0)
+  #seenUnstable: Sequence = sequence(0)
+
+  /**
+   * @param checkpoint as `load` gave it.
+   * @param segmentOf the segment that holds a sequence, if the log has it still.
+   */
+  constructor(
+    index: Index,
+    container: ContainerId,
+    checkpoint: Checkpoint | undefined,
+    liveness: Liveness,
+    segmentOf: (at: Sequence) => Sequence | undefined,
+  ) {
+    this.#index = index
+    this.#prefix = containerPrefix(container).toString('latin1')
+    this.#segmentOf = segmentOf
+    this.#applied = sequence(checkpoint === undefined ? 0 : checkpoint.end.sequence - 1)
+    this.liveness = liveness
+    this.retries = new Retries((client) => index.get(this.#key(`r${clientKey(client)}`)))
+  }
+
+  /** @returns how far the container's log is in the index; nothing when it holds nothing of it. */
+  static checkpoint(index: Index, container: ContainerId): Checkpoint | undefined {
+    const value = index.get(Buffer.concat([containerPrefix(container), Buffer.from('m')]))
+    if (value === undefined) return undefined
+    const [segment, at, offset, chain, starts] = unpack(value)
+    return { segment, end: { sequence: at, offset, chain: BigInt(chain) }, starts }
+  }
+
+  /** Forgets everything of the container in the index. */
+  static clear(index: Index, container: ContainerId): Promise<void> {
+    const to = Buffer.alloc(6)
+    to.writeUIntBE(container + 1, 0, 6)
+    return index.clear(containerPrefix(container), to)
+  }
+
+  get applied(): Sequence {
+    return this.#applied
+  }
+
+  /** Records that are staged but not in the index. */
+  get pendingCount(): number {
+    return this.#pending.length
+  }
+
+  get shouldFlush(): boolean {
+    return this.#pending.length >= flushRecords
+  }
+
+  readonly view: View = {
+    get: (key) => this.#get(`k${latin1(key)}`)?.subarray(6),
+    scan: (from, to, limit) => this.#scan(from, to, limit),
+  }
+
+  /** Starts to note which appended records an operation sees. */
+  look(): void {
+    this.#seenStable = sequence(0)
+    this.#seenUnstable = sequence(0)
+  }
+
+  /** What was seen since `look`: an answer may go out when the one is durable, the other appended, on every in-sync replica. */
+  seen(): { readonly stable: Sequence; readonly unstable: Sequence } {
+    return { stable: this.#seenStable, unstable: this.#seenUnstable }
+  }
+
+  /** The extents of [from, to) of the object, with offsets in the object, ascending. */
+  extents(object: Uint8Array, from: number, to: number): Extent[] {
+    const found: Extent[] = []
+    const name = latin1(object)
+    for (let block = Math.floor(from / blockBytes); block * blockBytes < to; block++) {
+      const value = this.#get(blockKey(name, block))
+      if (value === undefined) continue
+      const start = block * blockBytes
+      for (const extent of decodeExtents(value.subarray(6))) {
+        const offset = start + extent.offset
+        const low = Math.max(offset, from)
+        const high = Math.min(offset + extent.length, to)
+        if (low < high)
+          found.push({ ...extent, offset: low, length: high - low, payloadOffset: extent.payloadOffset + low - offset })
+      }
+    }
+    return found
+  }
+
+  /** Takes in a record that was appended to the log, with its changes decoded. */
+  stage(entry: Entry, changes: readonly Change[] = decodeChanges(changesOf(entry.head, entry.header))): void {
+    const { header } = entry
+    const pending: Pending = {
+      sequence: header.sequence,
+      keys: [],
+      values: [],
+      changes: [],
+      client: header.client,
+      drops: header.kind === 'dropSegment' ? sequence(header.result) : undefined,
+      end: { sequence: sequence(header.sequence + 1), offset: entry.offset + recordBytes(header), chain: header.chain },
+      segment: entry.segment,
+    }
+    for (const change of changes) this.#change(change, entry, pending)
+    if (header.client !== 0) {
+      const done = { result: header.result, sequence: header.sequence, stable: header.stable }
+      const ticket = { client: header.client as never, number: header.number, oldest: header.oldest }
+      const forgotten = this.retries.add(ticket, done)
+      if (forgotten !== undefined) {
+        pending.keys.push(`r${clientKey(forgotten)}`)
+        pending.values.push(undefined)
+      }
+    }
+    this.#pending.push(pending)
+  }
+
+  #change(change: Change, entry: Entry, pending: Pending): void {
+    switch (change.type) {
+      case 'put': {
+        const name = `k${latin1(change.key)}`
+        if (!change.fresh) this.#forget(this.#get(name), pending)
+        pending.changes.push([entry.segment, 1, 0, 0])
+        this.#put(name, change.value, entry, pending)
+        break
+      }
+      case 'delete': {
+        const name = `k${latin1(change.key)}`
+        this.#forget(this.#get(name), pending)
+        pending.changes.push([entry.segment, 0, 0, 1])
+        this.#put(name, undefined, entry, pending)
+        break
+      }
+      case 'extent':
+        this.#extent(change, entry, pending)
+        break
+      case 'punch':
+        pending.changes.push([entry.segment, 0, 0, 1])
+        this.#blocks(change.object, change.from, change.to, entry, pending, () => undefined)
+        break
+      default:
+        unreachable(change)
+    }
+  }
+
+  #extent(change: Change & { type: 'extent' }, entry: Entry, pending: Pending): void {
+    const { headBytes, payloadBytes } = entry.header
+    assert(change.payloadOffset + change.length <= payloadBytes, 'an extent lies in its payload')
+    const to = change.offset + change.length
+    this.#blocks(change.object, change.offset, to, entry, pending, (offset, length, at) => ({
+      offset,
+      length,
+      segment: entry.segment,
+      record: entry.offset,
+      headBytes,
+      payloadBytes,
+      payloadOffset: change.payloadOffset + at - change.offset,
+    }))
+    pending.changes.push([entry.segment, 0, change.length, 0])
+  }
+
+  /** Clears [from, to) of the object, block by block, and puts in what `fill` makes for the part of each. */
+  #blocks(
+    object: Uint8Array,
+    from: number,
+    to: number,
+    entry: Entry,
+    pending: Pending,
+    fill: (offset: number, length: number, at: number) => Extent | undefined,
+  ): void {
+    const name = latin1(object)
+    for (let at = from; at < to; ) {
+      const block = Math.floor(at / blockBytes)
+      const low = at - block * blockBytes
+      const high = Math.min(to - block * blockBytes, blockBytes)
+      const key = blockKey(name, block)
+      const old = this.#get(key)
+      const extent = fill(low, high - low, at)
+      at += high - low
+      if (old === undefined && extent === undefined) continue
+      const { kept, gone } = cut(old === undefined ? [] : decodeExtents(old.subarray(6)), low, high)
+      for (const part of gone) pending.changes.push([part.segment, 0, -part.length, 0])
+      const list = extent === undefined ? kept : inserted(kept, extent)
+      this.#put(key, list.length === 0 ? undefined : encodeExtents(list), entry, pending)
+    }
+  }
+
+  #put(name: string, value: Uint8Array | undefined, entry: Entry, pending: Pending): void {
+    let stored: Buffer | undefined
+    if (value !== undefined) {
+      stored = Buffer.allocUnsafe(6 + value.length)
+      stored.writeUIntLE(entry.header.sequence, 0, 6)
+      stored.set(value, 6)
+    }
+    this.#staged.set(name, { value: stored, sequence: entry.header.sequence, stable: entry.header.stable })
+    pending.keys.push(name)
+    pending.values.push(stored)
+  }
+
+  #forget(old: Uint8Array | undefined, pending: Pending): void {
+    if (old === undefined) return
+    const at = Buffer.from(old.buffer, old.byteOffset, 6).readUIntLE(0, 6)
+    const segment = this.#segmentOf(sequence(at))
+    if (segment !== undefined) pending.changes.push([segment, -1, 0, 0])
+  }
+
+  /**
+   * Moves the staged records up to `committed` into the index. One at a time: wait for it before the next.
+   * @returns the segments that those records drop: nothing in them is needed any more, durably.
+   */
+  async flush(committed: Sequence, starts: Checkpoint['starts']): Promise<readonly Sequence[]> {
+    let count = 0
+    while (count < this.#pending.length && this.#pending[count]!.sequence <= committed) count++
+    if (count === 0) return []
+    const records = this.#pending.slice(0, count)
+    const latest = records.at(-1)!
+    const values = new Map<string, Uint8Array | undefined>()
+    const clients = new Set<number>()
+    const drops: Sequence[] = []
+    for (const record of records) {
+      for (let i = 0; i < record.keys.length; i++) values.set(record.keys[i]!, record.values[i])
+      for (const change of record.changes) this.liveness.add(...change)
+      if (record.client !== 0) clients.add(record.client)
+      if (record.drops !== undefined) drops.push(record.drops)
+    }
+    for (const client of clients) values.set(`r${clientKey(client)}`, this.retries.encode(client, latest.sequence))
+    for (const segment of drops) this.liveness.drop(segment)
+    for (const { segment, value } of this.liveness.changed()) values.set(`s${segmentKey(segment)}`, value)
+    const { end, segment } = latest
+    values.set(
+      'm',
+      pack([
+        segment,
+        end.sequence,
+        end.offset,
+        end.chain.toString(),
+        starts.filter(({ first }) => first < end.sequence),
+      ]),
+    )
+    const writes: Write[] = []
+    for (const [name, value] of values) writes.push({ key: this.#key(name), value })
+    await this.#index.write(writes, drops.length > 0)
+    this.#pending = this.#pending.slice(count)
+    this.#applied = latest.sequence
+    for (const record of records) {
+      for (const name of record.keys) {
+        const staged = this.#staged.get(name)
+        if (staged !== undefined && staged.sequence <= latest.sequence) this.#staged.delete(name)
+      }
+    }
+    return drops
+  }
+
+  /** Forgets what is staged, after a rollback of the log; the caller stages again what the log still has. No flush may be running. */
+  reset(): void {
+    this.#staged.clear()
+    this.#pending = []
+    this.retries.clear()
+  }
+
+  #get(name: string): Uint8Array | undefined {
+    const staged = this.#staged.get(name)
+    if (staged === undefined) return this.#index.get(this.#key(name))
+    if (staged.stable) {
+      if (staged.sequence > this.#seenStable) this.#seenStable = staged.sequence
+    } else if (staged.sequence > this.#seenUnstable) this.#seenUnstable = staged.sequence
+    return staged.value
+  }
+
+  async #scan(from: Uint8Array, to: Uint8Array, limit: number): Promise<{ key: Uint8Array; value: Uint8Array }[]> {
+    const low = `k${latin1(from)}`
+    const high = `k${latin1(to)}`
+    const staged: string[] = []
+    for (const name of this.#staged.keys()) if (name >= low && name < high) staged.push(name)
+    const values = new Map(staged.map((name) => [name, this.#get(name)]))
+    // Deleted keys take no place in the answer: ask for as many more.
+    const found = await this.#index.scan(this.#key(low), this.#key(high), limit + staged.length)
+    const complete = found.length < limit + staged.length
+    for (const { key, value } of found) {
+      const name = latin1(key).slice(6)
+      if (!values.has(name)) values.set(name, value)
+    }
+    const end = complete ? undefined : latin1(found.at(-1)!.key).slice(6)
+    const answer: { key: Uint8Array; value: Uint8Array }[] = []
+    for (const name of [...values.keys()].sort()) {
+      const value = values.get(name)
+      if (answer.length === limit || (end !== undefined && name > end)) break
+      if (value !== undefined) answer.push({ key: Buffer.from(name.slice(1), 'latin1'), value: value.subarray(6) })
+    }
+    return answer
+  }
+
+  #key(name: string): Buffer {
+    return Buffer.from(this.#prefix + name, 'latin1')
+  }
+}
+
+/** Keys of the maps in memory: one character for each byte, so that their order is the order of the bytes. */
+const latin1 = (bytes: Uint8Array): string =>
+  Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length).toString('latin1')
+
+const blockKey = (object: string, block: number): string =>
+  `e${object}${String.fromCharCode((block >>> 24) & 255, (block >>> 16) & 255, (block >>> 8) & 255, block & 255)}`
+
+function clientKey(client: number): string {
+  const bytes = Buffer.alloc(8)
+  write53(bytes, client, 0)
+  return latin1(bytes)
+}
+
+const segmentKey = (segment: Sequence): string => segment.toString(16).padStart(14, '0')
