@@ -1,0 +1,87 @@
+/**
+ * Where new replicas go: distinct servers, as far apart in the topology as can be, more often where space is free.
+ *
+ * Pure: randomness comes in as a source of numbers.
+ */
+import type { ServerId } from '../protocol/ids.ts'
+
+/** A server that may be chosen: alive and not full. `load`: replicas that it has already. */
+export type Place = {
+  readonly server: ServerId
+  readonly topology: string
+  readonly freeBytes: number
+  readonly load: number
+}
+
+/** @returns the next number in [0, 1). */
+export type Random = () => number
+
+/** @param seed in [0, 1). A stream of numbers from the one that an event brings (mulberry32). */
+export function randomFrom(seed: number): Random {
+  let state = Math.floor(seed * 2 ** 32) >>> 0
+  return () => {
+    state = (state + 0x6d2b79f5) >>> 0
+    let mixed = Math.imul(state ^ (state >>> 15), state | 1)
+    mixed ^= mixed + Math.imul(mixed ^ (mixed >>> 7), mixed | 61)
+    return ((mixed ^ (mixed >>> 14)) >>> 0) / 2 ** 32
+  }
+}
+
+export function pick<T>(random: Random, items: readonly T[]): T | undefined {
+  return items[Math.floor(random() * items.length)]
+}
+
+/** Whether `topology` is `prefix` or lies under it; '' and '/' hold everything. */
+export function isUnder(topology: string, prefix: string): boolean {
+  const trimmed = prefix.replace(/\/+$/, '')
+  return trimmed === '' || topology === trimmed || topology.startsWith(`${trimmed}/`)
+}
+
+/**
+ * @param near topologies of the replicas that exist already.
+ * @returns at most `count` of `places`, fewer only when there are no more. Each is, among those left, one of the
+ * farthest from all chosen so far: another rack before another node of the same rack before the same node.
+ */
+export function choosePlaces(
+  places: readonly Place[],
+  count: number,
+  near: readonly string[],
+  random: Random,
+): readonly Place[] {
+  const left = [...places]
+  const topologies = [...near]
+  const chosen: Place[] = []
+  while (chosen.length < count && left.length > 0) {
+    const closeness = left.map((place) => Math.max(0, ...topologies.map((other) => shared(place.topology, other))))
+    const least = Math.min(...closeness)
+    const far = left.filter((_, index) => closeness[index] === least)
+    // Of two drawn by free space the one with fewer replicas: new servers fill up, but not all at once.
+    const first = draw(far, random)
+    const second = draw(far, random)
+    const place = second.load < first.load ? second : first
+    chosen.push(place)
+    topologies.push(place.topology)
+    left.splice(left.indexOf(place), 1)
+  }
+  return chosen
+}
+
+/** Number of leading components that two topologies share; one more when they are the same, as on one node. */
+function shared(a: string, b: string): number {
+  const left = a.split('/').filter((part) => part !== '')
+  const right = b.split('/').filter((part) => part !== '')
+  let depth = 0
+  while (depth < left.length && depth < right.length && left[depth] === right[depth]) depth++
+  return depth === left.length && depth === right.length ? depth + 1 : depth
+}
+
+/** Draws in proportion to free bytes. */
+function draw(places: readonly Place[], random: Random): Place {
+  const total = places.reduce((sum, place) => sum + place.freeBytes, 0)
+  let rest = random() * total
+  for (const place of places) {
+    rest -= place.freeBytes
+    if (rest < 0) return place
+  }
+  return places[Math.floor(random() * places.length)]! // no free bytes are known
+}

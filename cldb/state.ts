@@ -1,0 +1,207 @@
+/**
+ * What the CLDB knows: durable records (servers, volumes, containers), soft state beside them, and indexes over both.
+ *
+ * Values are immutable; `step` describes how they change and `apply` alone changes the maps. Soft state (liveness,
+ * sizes, elections) is forgotten when the CLDB restarts and is learned again from registrations and heartbeats.
+ */
+import type { Of } from '../protocol/check.ts'
+import type { ContainerId, Epoch, ServerId } from '../protocol/ids.ts'
+import type { Volume } from '../protocol/messages/attributes.ts'
+import type { countersShape } from '../protocol/messages/control.ts'
+import type { CldbConfig } from './config.ts'
+
+/** Durable facts about the cluster. `nextContainer` is never given out twice; `leaseMs` is the longest lease ever promised. */
+export type Meta = { readonly cluster: string; readonly nextContainer: number; readonly leaseMs: number }
+
+/** Durable facts about a fileserver. `incarnation` is that of the process that may hold its lease. */
+export type ServerRecord = {
+  readonly server: ServerId
+  readonly incarnation: number
+  readonly topology: string
+  readonly address: string
+  readonly capacityBytes: number
+}
+
+/** `unknown`: not heard of since the CLDB's own start; it may hold a lease from before. */
+export type ServerState = 'unknown' | 'alive' | 'silent' | 'dead'
+
+export type Server = {
+  readonly record: ServerRecord
+  readonly state: ServerState
+  /** When the server came into this state. */
+  readonly sinceMs: number
+  /** When its last registration or heartbeat was received. */
+  readonly heardMs: number
+  readonly freeBytes: number
+  readonly full: boolean
+  readonly counters: Of<typeof countersShape>
+  /** Containers whose in-sync set names this server although it has no replica of them: it must not master them. */
+  readonly missing: ReadonlySet<ContainerId>
+  /** Incarnations that are over: their messages come late, or from a copy of the storage pool. */
+  readonly retired: readonly number[]
+}
+
+/**
+ * A container's configuration, durable. `master` is absent from the loss of its process until the next is chosen.
+ * `created`: some server is known to hold a replica; before that a member without one has lost nothing.
+ */
+export type Container = {
+  readonly container: ContainerId
+  readonly volume: string
+  readonly kind: 'name' | 'data'
+  readonly epoch: Epoch
+  readonly master: ServerId | undefined
+  readonly inSync: readonly ServerId[]
+  readonly resyncing: readonly ServerId[]
+  readonly created: boolean
+}
+
+/** When a server was told to discard a replica; `undefined` while it is not decided. */
+type Discarded = number | undefined
+
+type Tables = {
+  readonly servers: Map<ServerId, Server>
+  readonly volumes: Map<string, Volume>
+  /** In order of id. */
+  readonly containers: Map<ContainerId, Container>
+  /** Soft: containers without a live master, and when one may be chosen (Infinity while no candidate is alive). */
+  readonly elections: Map<ContainerId, number>
+  /** Soft: containers whose number of replicas must be looked at, the longest unseen first. */
+  readonly attention: Map<ContainerId, true>
+  /** Soft: replicas that live servers hold and no configuration names. */
+  readonly strays: Map<ContainerId, ReadonlyMap<ServerId, Discarded>>
+  /** Soft: bytes of each container's log, as its master reported. */
+  readonly sizes: Map<ContainerId, number>
+}
+
+type Frozen<T> = { readonly [K in keyof T]: T[K] extends Map<infer K2, infer V> ? ReadonlyMap<K2, V> : T[K] }
+type Writable = Tables & {
+  meta: Meta
+  readonly config: CldbConfig
+  readonly containersOf: Map<ServerId, Set<ContainerId>>
+  readonly containersIn: Map<string, Set<ContainerId>>
+  readonly mastersOn: Map<ServerId, number>
+}
+
+/** To read from; only `apply` writes. `containersOf`, `containersIn` and `mastersOn` are indexes of `containers`. */
+export type State = Frozen<Omit<Writable, 'containersOf' | 'containersIn'>> & {
+  readonly containersOf: ReadonlyMap<ServerId, ReadonlySet<ContainerId>>
+  readonly containersIn: ReadonlyMap<string, ReadonlySet<ContainerId>>
+}
+
+/** New values by table and key; `undefined` deletes. */
+export type Changes = {
+  readonly meta: Meta | undefined
+} & { readonly [K in keyof Tables]: Tables[K] extends Map<infer K2, infer V> ? ReadonlyMap<K2, V | undefined> : never }
+
+/** What is durable: all of it at start-up, and a batch of changes afterwards (`undefined` deletes). */
+export type Records = {
+  readonly meta: Meta | undefined
+  readonly servers: ReadonlyMap<ServerId, ServerRecord>
+  readonly volumes: ReadonlyMap<string, Volume>
+  readonly containers: ReadonlyMap<ContainerId, Container>
+}
+export type RecordChanges = { readonly meta: Meta | undefined } & {
+  readonly [K in 'servers' | 'volumes' | 'containers']: Records[K] extends ReadonlyMap<infer K2, infer V>
+    ? ReadonlyMap<K2, V | undefined>
+    : never
+}
+
+/** What a volume wants of its containers. */
+export type Policy = Omit<Volume, 'root'>
+
+/** A lease ends for the CLDB this much later than for its holder, whose clock may run slower. */
+export const leaseMargin = 1.2
+
+const noCounters = { corruptBlocks: 0, repairedBlocks: 0, resyncs: 0, bytesWritten: 0, bytesRead: 0 }
+
+/** What a server is before it is heard. */
+export const unheard = (record: ServerRecord, nowMs: number): Server => ({
+  record,
+  state: 'unknown',
+  sinceMs: nowMs,
+  heardMs: nowMs,
+  freeBytes: 0,
+  full: false,
+  counters: noCounters,
+  missing: new Set(),
+  retired: [],
+})
+
+/** Whether the server may act as a master: it is alive, or the previous CLDB process may have given it a lease. */
+export const mayHoldLease = (server: Server | undefined): boolean =>
+  server !== undefined && (server.state === 'alive' || server.state === 'unknown')
+
+export const members = (container: Container): readonly ServerId[] => [...container.inSync, ...container.resyncing]
+
+/** The state after a start of the CLDB at `nowMs`; `meta` must be there. */
+export function initialState(config: CldbConfig, meta: Meta, records: Records, nowMs: number): State {
+  const state: Writable = {
+    config,
+    meta,
+    servers: new Map(),
+    volumes: new Map(records.volumes),
+    containers: new Map(),
+    elections: new Map(),
+    attention: new Map(),
+    strays: new Map(),
+    sizes: new Map(),
+    containersOf: new Map(),
+    containersIn: new Map(),
+    mastersOn: new Map(),
+  }
+  for (const [id, record] of records.servers) state.servers.set(id, unheard(record, nowMs))
+  for (const container of records.containers.values()) {
+    putContainer(state, container.container, container)
+    state.attention.set(container.container, true)
+    if (container.master === undefined) state.elections.set(container.container, Number.POSITIVE_INFINITY)
+  }
+  return state
+}
+
+/** The one place where the state changes. */
+export function apply(state: State, changes: Changes): void {
+  const target = state as Writable
+  if (changes.meta !== undefined) target.meta = changes.meta
+  for (const [id, value] of changes.containers) putContainer(target, id, value)
+  put(target.servers, changes.servers)
+  put(target.volumes, changes.volumes)
+  put(target.elections, changes.elections)
+  put(target.strays, changes.strays)
+  put(target.sizes, changes.sizes)
+  for (const id of changes.attention.keys()) target.attention.delete(id) // what is looked at goes to the end
+  put(target.attention, changes.attention)
+}
+
+function put<K, V>(table: Map<K, V>, changes: ReadonlyMap<K, V | undefined>): void {
+  for (const [key, value] of changes)
+    if (value === undefined) table.delete(key)
+    else table.set(key, value)
+}
+
+function putContainer(state: Writable, id: ContainerId, after: Container | undefined): void {
+  const before = state.containers.get(id)
+  if (before !== undefined) {
+    for (const server of members(before)) state.containersOf.get(server)?.delete(id)
+    if (before.master !== undefined) addTo(state.mastersOn, before.master, -1)
+  }
+  if (after === undefined) {
+    state.containers.delete(id)
+    if (before !== undefined) state.containersIn.get(before.volume)?.delete(id)
+    return
+  }
+  state.containers.set(id, after)
+  if (before === undefined) setIn(state.containersIn, after.volume, id)
+  for (const server of members(after)) setIn(state.containersOf, server, id)
+  if (after.master !== undefined) addTo(state.mastersOn, after.master, 1)
+}
+
+function setIn<K>(index: Map<K, Set<ContainerId>>, key: K, id: ContainerId): void {
+  const ids = index.get(key)
+  if (ids === undefined) index.set(key, new Set([id]))
+  else ids.add(id)
+}
+
+function addTo<K>(counts: Map<K, number>, key: K, difference: number): void {
+  counts.set(key, (counts.get(key) ?? 0) + difference)
+}

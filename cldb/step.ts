@@ -1,0 +1,369 @@
+/**
+ * Every decision of the CLDB: an event in, the changes of the state and what must be told out.
+ *
+ * Pure: time and randomness come with the event, and the state is only read. A refused event throws a `Failure` and
+ * changes nothing. Invariants are checked after every step, in production too:
+ * - an epoch never falls, and master and sets change only with a higher one (a lost master may become absent);
+ * - the in-sync set is never empty, and a master is one of it;
+ * - a master gives way only when its process is over or its lease must have ended.
+ */
+import { assert, unreachable } from '../protocol/assert.ts'
+import { Failure } from '../protocol/failures.ts'
+import { type ContainerId, inode, type ServerId } from '../protocol/ids.ts'
+import { replicationMax, type Volume } from '../protocol/messages/attributes.ts'
+import type { control } from '../protocol/messages/control.ts'
+import type { RequestOf } from '../protocol/messages/service.ts'
+import { Draft, type Effect } from './draft.ts'
+import { elect, openElection, vacate } from './elections.ts'
+import { openContainers, placesOf } from './query.ts'
+import { repair } from './repair.ts'
+import {
+  type Changes,
+  type Container,
+  mayHoldLease,
+  members,
+  type Policy,
+  type RecordChanges,
+  type State,
+  unheard,
+} from './state.ts'
+
+type Request<K extends keyof typeof control.calls> = RequestOf<(typeof control.calls)[K]>
+type Called<K extends keyof typeof control.calls> = { readonly type: K; readonly request: Request<K> }
+
+/** `nowMs` is monotonic, `random` in [0, 1). `tick` looks at leases and elections, `repair` at numbers of replicas. */
+export type Event = { readonly nowMs: number; readonly random: number } & (
+  | Called<'register'>
+  | Called<'heartbeat'>
+  | Called<'assignments'>
+  | Called<'reconfigure'>
+  | Called<'createVolume'>
+  | Called<'removeVolume'>
+  | Called<'allocate'>
+  | { readonly type: 'tick' }
+  | { readonly type: 'repair' }
+)
+
+/** `records` must be durable before any of the effects, and before the caller is answered. */
+export type Step = {
+  readonly changes: Changes
+  readonly records: RecordChanges
+  readonly effects: readonly Effect[]
+}
+
+const serversMax = 10_000
+const volumesMax = 100_000
+const retiredMax = 16
+const chunkBytesDefault = 256 * 2 ** 20
+const chunkBytesUnit = 64 * 1024
+
+/** @throws Failure when the event is refused; nothing changes then. */
+export function step(state: State, event: Event): Step {
+  const draft = new Draft(state, event.nowMs, event.random)
+  transition(draft, event)
+  check(draft)
+  const changes = draft.changes()
+  return { changes, records: recordsOf(state, changes), effects: draft.effects }
+}
+
+function transition(draft: Draft, event: Event): void {
+  switch (event.type) {
+    case 'register':
+      register(draft, event.request)
+      break
+    case 'heartbeat':
+      heartbeat(draft, event.request)
+      break
+    case 'assignments':
+      assignments(draft, event.request)
+      break
+    case 'reconfigure':
+      reconfigure(draft, event.request)
+      break
+    case 'createVolume':
+      createVolume(draft, event.request)
+      break
+    case 'removeVolume':
+      removeVolume(draft, event.request)
+      break
+    case 'allocate':
+      allocate(draft, event.request)
+      break
+    case 'tick':
+      expire(draft)
+      elect(draft)
+      break
+    case 'repair':
+      repair(draft)
+      break
+    default:
+      unreachable(event)
+  }
+}
+
+function check(draft: Draft): void {
+  for (const [id, after] of draft.containers.changes) {
+    if (after === undefined) continue
+    const before = draft.state.containers.get(id)
+    const all = members(after)
+    assert(after.inSync.length > 0, `container ${id} has an empty in-sync set`)
+    assert(new Set(all).size === all.length, `container ${id} names a server twice`)
+    assert(after.master === undefined || after.inSync.includes(after.master), `container ${id}: master not in sync`)
+    if (before === undefined) continue
+    assert(after.epoch >= before.epoch, `container ${id}: epoch fell`)
+    if (after.epoch === before.epoch)
+      assert(
+        after.inSync === before.inSync &&
+          after.resyncing === before.resyncing &&
+          (after.master === before.master || after.master === undefined),
+        `container ${id}: configuration changed within epoch ${after.epoch}`,
+      )
+    if (before.master === undefined || before.master === after.master) continue
+    const was = draft.state.servers.get(before.master)
+    const now = draft.servers.get(before.master)
+    const over = !mayHoldLease(now) || was?.record.incarnation !== now?.record.incarnation
+    assert(over, `container ${id}: master replaced while its lease may run`)
+  }
+}
+
+/** Of the changes, those that are durable. */
+function recordsOf(state: State, changes: Changes): RecordChanges {
+  const servers = new Map()
+  for (const [id, server] of changes.servers)
+    if (server !== undefined && server.record !== state.servers.get(id)?.record) servers.set(id, server.record)
+  return { meta: changes.meta, servers, volumes: changes.volumes, containers: changes.containers }
+}
+
+// ---- servers
+
+function register(draft: Draft, request: Request<'register'>): void {
+  const { server: id, incarnation, topology, address, capacityBytes, freeBytes } = request
+  if (request.cluster !== '' && request.cluster !== draft.state.meta.cluster)
+    throw new Failure('WRONG_CLUSTER', `storage pool ${id} belongs to cluster ${request.cluster}`)
+  checkTopology(topology)
+  const known = draft.servers.get(id)
+  if (known === undefined && draft.state.servers.size >= serversMax)
+    throw new Failure('OVERLOADED', `there are ${serversMax} servers already`)
+  if (known?.retired.includes(incarnation))
+    throw new Failure('CONFLICT', `a later process of server ${id} has registered`)
+  const sameProcess = known?.record.incarnation === incarnation
+  const retired =
+    known === undefined || sameProcess ? (known?.retired ?? []) : [...known.retired, known.record.incarnation]
+  const held = new Set(request.replicas.map((replica) => replica.container))
+  const record = { server: id, incarnation, topology, address, capacityBytes }
+  const unchanged =
+    known !== undefined && Object.entries(record).every(([key, value]) => known.record[key as never] === value)
+  draft.servers.set(id, {
+    ...(known ?? unheard(record, draft.nowMs)),
+    record: unchanged ? known.record : record,
+    state: 'alive',
+    sinceMs: known?.state === 'alive' ? known.sinceMs : draft.nowMs,
+    heardMs: draft.nowMs,
+    freeBytes,
+    full: sameProcess && known.full,
+    missing: missingReplicas(draft, id, held),
+    retired: retired.slice(-retiredMax),
+  })
+  noteStrays(draft, id, held)
+  for (const container of draft.state.containersOf.get(id) ?? []) {
+    draft.attention.set(container, true)
+    returned(draft, draft.containers.get(container)!, id, held.has(container), sameProcess)
+  }
+}
+
+/** Containers that count on the server but whose replica it does not list. */
+function missingReplicas(draft: Draft, id: ServerId, held: ReadonlySet<ContainerId>): Set<ContainerId> {
+  const missing = new Set<ContainerId>()
+  for (const container of draft.state.containersOf.get(id) ?? []) {
+    const { created, inSync } = draft.containers.get(container)!
+    if (created && inSync.includes(id) && !held.has(container)) missing.add(container)
+  }
+  return missing
+}
+
+/** Replicas listed by the server that no configuration names. Ids that we never gave out are not ours to discard. */
+function noteStrays(draft: Draft, id: ServerId, held: ReadonlySet<ContainerId>): void {
+  for (const container of draft.state.strays.keys()) draft.forgetStray(container, id)
+  for (const container of held) {
+    const named = draft.containers.get(container)
+    if (named === undefined) {
+      if (container < draft.state.meta.nextContainer) draft.stray(container, id, true)
+    } else if (!members(named).includes(id)) {
+      draft.stray(container, id, false)
+      draft.attention.set(container, true)
+    }
+  }
+}
+
+/** What a server's registration means to one container that names it. */
+function returned(draft: Draft, named: Container, id: ServerId, held: boolean, sameProcess: boolean): void {
+  let container = held ? markCreated(draft, named) : named
+  if (!sameProcess && container.master === id && container.created) {
+    vacate(draft, container)
+    container = draft.containers.get(container.container)!
+  }
+  const lost = !sameProcess && container.created && !held && container.inSync.includes(id)
+  if (lost && container.inSync.length > 1)
+    container = draft.configure(container, {
+      inSync: container.inSync.filter((member) => member !== id),
+      resyncing: [...container.resyncing, id],
+    })
+  if (
+    container.master === undefined ||
+    (container.master !== id && draft.elections.get(container.container) !== undefined)
+  )
+    openElection(draft, container)
+  else if (container.master === id) draft.elections.delete(container.container)
+  // The master's process must see the member's address and that it is back.
+  else draft.assign(container.master, container.container)
+}
+
+function markCreated(draft: Draft, container: Container): Container {
+  if (container.created) return container
+  const created = { ...container, created: true }
+  draft.containers.set(container.container, created)
+  return created
+}
+
+function heartbeat(draft: Draft, request: Request<'heartbeat'>): void {
+  const { capacityBytes, freeBytes, full, counters } = request
+  const server = draft.session(request.server, request.incarnation)
+  const record = server.record.capacityBytes === capacityBytes ? server.record : { ...server.record, capacityBytes }
+  draft.servers.set(request.server, { ...server, record, freeBytes, full, counters, heardMs: draft.nowMs })
+  for (const { container: id, sizeBytes } of request.sizes) {
+    const container = draft.containers.get(id)
+    if (container?.master !== request.server) continue
+    draft.sizes.set(id, sizeBytes)
+    markCreated(draft, container)
+  }
+}
+
+/** The stream of a server opens: everything that concerns it is told again. */
+function assignments(draft: Draft, request: Request<'assignments'>): void {
+  const { server } = request
+  draft.session(server, request.incarnation)
+  draft.effects.push({ type: 'greet', server })
+  for (const id of draft.state.containersOf.get(server) ?? [])
+    if (draft.containers.get(id)?.master === server) draft.assign(server, id)
+  for (const [id, holders] of draft.state.strays) if (holders.get(server) !== undefined) draft.stray(id, server, true)
+}
+
+/** Servers that have been silent for too long lose their leases, and in the end their replicas. */
+function expire(draft: Draft): void {
+  const { rereplicateAfterMs } = draft.state.config
+  for (const [id, server] of draft.state.servers) {
+    if (mayHoldLease(server)) {
+      if (draft.leaseMayRun(server)) continue
+      draft.servers.set(id, { ...server, state: 'silent', sinceMs: draft.nowMs })
+      for (const container of draft.state.strays.keys()) draft.forgetStray(container, id)
+      for (const container of draft.state.containersOf.get(id) ?? []) lose(draft, draft.containers.get(container)!, id)
+    } else if (server.state === 'silent' && draft.nowMs - server.sinceMs >= rereplicateAfterMs) {
+      draft.servers.set(id, { ...server, state: 'dead', sinceMs: draft.nowMs })
+      for (const container of draft.state.containersOf.get(id) ?? []) draft.attention.set(container, true)
+    }
+  }
+}
+
+function lose(draft: Draft, container: Container, server: ServerId): void {
+  draft.attention.set(container.container, true)
+  if (container.master === undefined) return
+  draft.assign(container.master, container.container)
+  if (container.master === server) openElection(draft, container)
+}
+
+function reconfigure(draft: Draft, request: Request<'reconfigure'>): void {
+  const { server, remove, add } = request
+  draft.session(server, request.incarnation)
+  const container = draft.containers.get(request.container)
+  if (container === undefined) throw new Failure('NOT_FOUND', `there is no container ${request.container}`)
+  if (container.epoch !== request.epoch || container.master !== server)
+    throw new Failure('CONFLICT', `container ${request.container} is in epoch ${container.epoch}, not ${request.epoch}`)
+  if (remove.includes(server) || !remove.every((member) => container.inSync.includes(member)))
+    throw new Failure('INVALID', `container ${request.container}: only other members of the in-sync set can be removed`)
+  if (!add.every((member) => container.resyncing.includes(member)))
+    throw new Failure('INVALID', `container ${request.container}: only a resyncing replica can be added`)
+  const added = [...new Set(add)]
+  const removed = [...new Set(remove)]
+  draft.configure(markCreated(draft, container), {
+    inSync: [...container.inSync.filter((member) => !removed.includes(member)), ...added],
+    resyncing: [...container.resyncing.filter((member) => !added.includes(member)), ...removed],
+  })
+  for (const member of added) {
+    const joined = draft.servers.get(member)
+    if (!joined?.missing.has(container.container)) continue
+    const missing = new Set(joined.missing)
+    missing.delete(container.container)
+    draft.servers.set(member, { ...joined, missing })
+  }
+}
+
+// ---- volumes
+
+function createVolume(draft: Draft, request: Request<'createVolume'>): void {
+  const { name, mountPath, replication, minimum, topology } = request
+  const chunkBytes = request.chunkBytes === 0 ? chunkBytesDefault : request.chunkBytes
+  const policy = { name, mountPath, replication, minimum, topology, chunkBytes }
+  const existing = draft.volumes.get(name)
+  if (existing !== undefined) {
+    if (Object.entries(policy).every(([key, value]) => existing[key as never] === value)) return // a retry
+    throw new Failure('EXISTS', `there is a volume ${name} with other properties`)
+  }
+  checkVolume(draft, policy)
+  const container = draft.create(policy, 'name')
+  if (container === undefined)
+    throw new Failure('NO_SERVERS', `volume ${name} needs ${minimum} servers that are alive and not full`)
+  const root = { container: container.container, inode: inode(1), generation: 1 }
+  draft.volumes.set(name, { ...policy, root })
+}
+
+function checkVolume(draft: Draft, policy: Policy): void {
+  const { name, mountPath, replication, minimum, chunkBytes } = policy
+  const refuse = (unless: boolean, detail: string): void => {
+    if (!unless) throw new Failure('INVALID', `volume ${name}: ${detail}`)
+  }
+  refuse(/^[A-Za-z0-9._-]+$/.test(name) && !/^\.+$/.test(name), 'a name consists of letters, digits, ".", "_" and "-"')
+  const parts = mountPath.split('/').slice(1)
+  const normal = parts.every((part) => part !== '' && part !== '.' && part !== '..')
+  refuse(mountPath === '/' || (mountPath.startsWith('/') && normal), 'the mount path must be absolute and normalised')
+  refuse(!mountPath.includes('\0'), 'the mount path must not hold NUL')
+  refuse(replication >= 1 && replication <= replicationMax, `replication must be from 1 to ${replicationMax}`)
+  refuse(minimum >= 1 && minimum <= replication, 'the minimum must be from 1 to the replication')
+  refuse(chunkBytes > 0 && chunkBytes % chunkBytesUnit === 0, 'the chunk size must be a multiple of 64 KiB')
+  checkTopology(policy.topology)
+  if (draft.state.volumes.size >= volumesMax) throw new Failure('NO_SPACE', `there are ${volumesMax} volumes already`)
+  for (const other of draft.state.volumes.values())
+    if (other.mountPath === mountPath) throw new Failure('EXISTS', `volume ${other.name} is mounted at ${mountPath}`)
+}
+
+function checkTopology(topology: string): void {
+  if (topology !== '' && topology !== '/' && !/^(\/[^/\0]+)+$/.test(topology))
+    throw new Failure('INVALID', `a topology is a path such as /rack1/node3, not ${topology}`)
+}
+
+function volumeNamed(draft: Draft, name: string): Volume {
+  const volume = draft.volumes.get(name)
+  if (volume === undefined) throw new Failure('NOT_FOUND', `there is no volume ${name}`)
+  return volume
+}
+
+function removeVolume(draft: Draft, request: Request<'removeVolume'>): void {
+  const { name } = volumeNamed(draft, request.name)
+  draft.volumes.delete(name)
+  for (const id of draft.state.containersIn.get(name) ?? []) draft.remove(draft.containers.get(id)!)
+}
+
+/** Makes data containers until enough are open, or at least some can be written to. */
+function allocate(draft: Draft, request: Request<'allocate'>): void {
+  const volume = volumeNamed(draft, request.volume)
+  const { config } = draft.state
+  const places = placesOf(draft.state, volume)
+  const { open, writable } = openContainers(draft.state, volume)
+  const wanted = Math.min(Math.max(config.openContainersMin, 2 * places.alive), config.openContainersMax)
+  let count = Math.max(wanted - open, writable.length === 0 ? config.openContainersMin : 0)
+  let made = 0
+  for (; count > 0 && draft.create(volume, 'data') !== undefined; count--) made++
+  if (made > 0 || writable.length > 0) return
+  if (places.alive < volume.minimum)
+    throw new Failure('NO_SERVERS', `volume ${volume.name} needs ${volume.minimum} servers that are alive`)
+  throw new Failure('NO_SPACE', `volume ${volume.name}: fewer than ${volume.minimum} of its servers have space`)
+}

@@ -1,0 +1,213 @@
+/**
+ * Claims about the CLDB's decisions on servers and configurations.
+ */
+import t from 'tap'
+import { epoch } from '../../protocol/ids.ts'
+import { beat, numberOf, numbersOf, registration, server, World } from './world.ts'
+
+/** Servers 1 to `count`, a volume, and its name container (1) with its master's number and the others'. */
+function cluster(count: number, config: object = {}): { world: World; master: number; others: readonly number[] } {
+  const world = new World({ config })
+  for (let number = 1; number <= count; number++) world.join(number)
+  const { master, inSync } = world.createVolume()
+  world.send({
+    type: 'heartbeat',
+    request: beat(numberOf(master)!, 1, { sizes: [{ container: 1 as never, sizeBytes: 100 }] }),
+  })
+  return { world, master: numberOf(master)!, others: numbersOf(inSync).filter((number) => number !== numberOf(master)) }
+}
+
+t.test('registration', async (t) => {
+  const world = new World()
+  const register = (request: object) =>
+    world.refusal({ type: 'register', request: { ...registration(1, 1), ...request } })
+  t.equal(register({ cluster: 'other' }), 'WRONG_CLUSTER', 'a pool of another cluster is refused')
+  t.equal(register({ topology: 'rack1' }), 'INVALID', 'a topology is an absolute path')
+  t.equal(register({ cluster: 'test' }), undefined, 'a pool of this cluster is welcome')
+  t.equal(register({ incarnation: 2 }), undefined, 'and so is its next process')
+  t.equal(register({ incarnation: 1 }), 'CONFLICT', 'but no message of the process before')
+})
+
+t.test('heartbeats', async (t) => {
+  const world = new World()
+  const heartbeat = (incarnation: number) => world.refusal({ type: 'heartbeat', request: beat(1, incarnation) })
+  t.equal(heartbeat(1), 'CONFLICT', 'of an unknown server')
+  world.join(1, 7)
+  t.equal(heartbeat(8), 'CONFLICT', 'of an unknown incarnation')
+  t.equal(heartbeat(7), undefined)
+  world.nowMs += 1801
+  t.equal(heartbeat(7), 'CONFLICT', 'after its lease a server must register again, even if nobody noticed yet')
+  t.equal(world.refusal({ type: 'register', request: registration(1, 7) }), undefined, 'with the same incarnation')
+  world.restart()
+  t.equal(heartbeat(7), 'CONFLICT', 'a new CLDB process knows no one')
+})
+
+t.test('a lost master', async (t) => {
+  t.test('is replaced by an in-sync member, after its lease and the election delay', async (t) => {
+    const { world, master, others } = cluster(4)
+    world.kill(master)
+    const lostMs = world.nowMs
+    while (world.at(1).master === server(master)) world.pass(50)
+    t.ok(world.nowMs - lostMs >= 1800 - 50, 'not before its lease must have ended')
+    while (world.at(1).master === undefined) world.pass(50)
+    const after = world.at(1)
+    t.ok(others.includes(numberOf(after.master)!), 'another in-sync member')
+    t.equal(after.epoch, 2)
+    t.strictSame(numbersOf(after.resyncing), [master], 'the old one resyncs when it returns')
+    t.ok(world.nowMs - lostMs <= 2150, `${world.nowMs - lostMs} ms after its last heartbeat`)
+  })
+
+  t.test('keeps its place when the same process registers again in time', async (t) => {
+    const { world, master } = cluster(3)
+    world.kill(master)
+    while (world.at(1).master !== undefined) world.pass(50)
+    world.join(master, 1, [1])
+    world.pass(1000)
+    t.match(world.at(1), { epoch: 1, master: server(master) })
+  })
+
+  t.test('that returns as a new process is one of the candidates', async (t) => {
+    const { world, master } = cluster(3)
+    world.kill(master)
+    world.join(master, 2, [1])
+    t.equal(world.at(1).master, undefined, 'its old process is over at once')
+    t.equal(world.at(1).epoch, 1, 'nobody else is told of a new configuration yet')
+    world.pass(150)
+    t.equal(world.at(1).master, undefined, 'others that crashed with it may still register')
+    world.pass(100)
+    t.match(world.at(1), { epoch: 2, resyncing: [] })
+    t.equal(world.at(1).inSync.length, 3, 'it has lost nothing and stays in sync')
+  })
+
+  t.test('stays absent over a restart of the CLDB', async (t) => {
+    const { world, master } = cluster(3)
+    world.kill(master)
+    world.join(master, 2, [1])
+    world.restart()
+    world.join(master, 2, [1])
+    t.equal(world.at(1).master, undefined, 'the process that now has this name was never master')
+  })
+
+  t.test('waits for a member of the in-sync set', async (t) => {
+    const { world, master, others } = cluster(4)
+    world.reconfigure(1, master, others, [])
+    world.kill(master)
+    world.pass(10_000)
+    t.match(world.at(1), { master: undefined, epoch: 2 }, 'the others are alive but behind')
+    world.join(master, 2, [1])
+    world.pass(250)
+    t.match(world.at(1), { master: server(master), epoch: 3 })
+  })
+})
+
+t.test('when all servers crash the first members to return are enough', async (t) => {
+  const masters = new Set<number>()
+  for (let round = 0; round < 12; round++) {
+    const { world, others } = cluster(3)
+    const first = others[round % 2]!
+    world.kill(1, 2, 3)
+    world.pass(5000)
+    t.equal(world.at(1).master, undefined)
+    world.join(first, 2, [1])
+    world.pass(250)
+    masters.add(numberOf(world.at(1).master)!)
+    t.equal(world.at(1).master, server(first))
+  }
+  t.ok(masters.size > 1, 'whichever it is')
+})
+
+t.test('after a restart of the CLDB', async (t) => {
+  const { world, master, others } = cluster(3)
+  world.kill(1, 2, 3)
+  world.restart()
+  const startedMs = world.nowMs
+  for (const other of others) world.join(other, 1, [1])
+  t.equal(world.at(1).master, server(master), 'a lease from before may still run')
+  while (world.at(1).epoch === 1) world.pass(50)
+  t.ok(world.nowMs - startedMs >= 1800 + 200, 'so nobody else is chosen until it must have ended')
+})
+
+t.test('a replica that was lost with its disk', async (t) => {
+  const { world, master, others } = cluster(3)
+  const [one, two] = others as [number, number]
+  world.reconfigure(1, master, [one], [])
+  world.reconfigure(1, master, [], [one])
+  world.kill(one)
+  world.join(one, 2, [])
+  t.match(world.at(1), { master: server(master), resyncing: [server(one)] }, 'is resynced')
+  world.reconfigure(1, master, [two], [])
+  world.kill(master)
+  world.join(master, 2, [])
+  world.pass(5000)
+  t.match(world.at(1), { master: undefined, inSync: [server(master)] }, 'the last one is kept, but never made master')
+})
+
+t.test('a container that was never made', async (t) => {
+  const world = new World()
+  for (const number of [1, 2, 3]) world.join(number)
+  const { master } = world.createVolume()
+  world.kill(numberOf(master)!)
+  world.join(numberOf(master)!, 2, [])
+  t.match(world.at(1), { epoch: 1, master }, 'is made by the same master in its first epoch')
+})
+
+t.test('reconfigure', async (t) => {
+  const { world, master, others } = cluster(4)
+  const [one, two] = others as [number, number]
+  const outside = [1, 2, 3, 4].find((number) => number !== master && !others.includes(number))!
+  const request = (more: object) => ({
+    type: 'reconfigure' as const,
+    request: {
+      server: server(master),
+      incarnation: 1,
+      container: 1 as never,
+      epoch: epoch(1),
+      remove: [],
+      add: [],
+      ...more,
+    },
+  })
+  t.equal(world.refusal(request({ server: server(one) })), 'CONFLICT', 'only the master may')
+  t.equal(world.refusal(request({ incarnation: 2 })), 'CONFLICT', 'and only its process')
+  t.equal(world.refusal(request({ epoch: epoch(2) })), 'CONFLICT', 'in the current epoch')
+  t.equal(world.refusal(request({ container: 9 as never })), 'NOT_FOUND')
+  t.equal(world.refusal(request({ remove: [server(master)] })), 'INVALID', 'a master cannot remove itself')
+  t.equal(world.refusal(request({ add: [server(outside)] })), 'INVALID', 'only a resyncing replica can be added')
+  world.reconfigure(1, master, [one], [])
+  t.match(world.at(1), { epoch: 2, resyncing: [server(one)] })
+  t.strictSame(numbersOf(world.at(1).inSync), [master, two].sort())
+  t.equal(world.refusal(request({ remove: [server(two)] })), 'CONFLICT', 'compare-and-set')
+  world.reconfigure(1, master, [], [one])
+  t.match(world.at(1), { epoch: 3, resyncing: [] })
+})
+
+t.test('what a server is told', async (t) => {
+  const { world, master, others } = cluster(3)
+  const open = (number: number, incarnation: number) =>
+    world.send({ type: 'assignments', request: { server: server(number), incarnation } })
+  t.strictSame(open(master, 1), [
+    { type: 'greet', server: server(master) },
+    { type: 'assign', server: server(master), container: 1 },
+  ])
+  t.strictSame(open(others[0]!, 1), [{ type: 'greet', server: server(others[0]!) }], 'a stream always begins')
+  world.join(others[0]!, 2, [1])
+  t.strictSame(
+    world.effects,
+    [{ type: 'assign', server: server(master), container: 1 }],
+    'a master hears of the return of a member',
+  )
+  world.kill(master)
+  while (world.at(1).epoch === 1) world.pass(50)
+  const next = numberOf(world.at(1).master)!
+  t.ok(
+    world.refusal({ type: 'assignments', request: { server: server(master), incarnation: 1 } }),
+    'a server that is not alive must register first',
+  )
+  world.join(master, 1, [1])
+  t.strictSame(
+    open(master, 1),
+    [{ type: 'greet', server: server(master) }],
+    'a master that was replaced is master no more',
+  )
+  t.ok(open(next, world.state.servers.get(server(next))!.record.incarnation).some((effect) => effect.type === 'assign'))
+})
