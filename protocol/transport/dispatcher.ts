@@ -107,8 +107,13 @@ export class Dispatcher implements Half {
       answer.release?.()
       return
     }
-    const wire = entry.call.reply.write(answer.reply)
-    this.line.outbox.put(kinds.reply, entry.call.number, id, 0, wire, answer.payload, answer.release)
+    try {
+      const wire = entry.call.reply.write(answer.reply)
+      this.line.outbox.put(kinds.reply, entry.call.number, id, 0, wire, answer.payload, answer.release)
+    } catch (error) {
+      answer.release?.()
+      throw error
+    }
   }
 
   private refuse(id: number, error: unknown, name: string): void {

@@ -62,7 +62,10 @@ export class Outbox {
     writeHead(this.batch, at, { kind, number, id, messageBytes, payloadBytes: payloadLength, timeoutMs })
     packed.copy(this.batch, at + frameBytes, packed.start, packed.end)
     if (payloadLength <= copiedBytesMax) {
-      for (const piece of payload) this.batch.set(piece, this.reserve(piece.length))
+      for (const piece of payload) {
+        const pieceAt = this.reserve(piece.length)
+        this.batch.set(piece, pieceAt)
+      }
       release?.()
     } else {
       this.cut()
