@@ -11,6 +11,8 @@ export type Timer = { readonly cancel: () => void }
 export type Clock = {
   readonly monotonicMs: () => number
   readonly now: () => Time
+  /** Calls `run` once, after the events that are at hand. */
+  readonly soon: (run: () => void) => void
   /** Calls `run` once, `delayMs` from now; a pending timer does not keep the process alive. */
   readonly after: (delayMs: number, run: () => void) => Timer
 }
@@ -23,6 +25,9 @@ export const systemClock: Clock = {
     // Node.js has no finer wall clock: the digits below the millisecond are the monotonic clock's.
     const nanoseconds = (ms - seconds * 1000) * 1e6 + Math.floor((performance.now() % 1) * 1e6)
     return { seconds, nanoseconds }
+  },
+  soon: (run) => {
+    setImmediate(run)
   },
   after: (delayMs, run) => {
     const timer = setTimeout(run, delayMs)

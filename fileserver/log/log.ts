@@ -87,17 +87,24 @@ export class Log {
   }
 
   /**
-   * Opens what the disk has: cuts a torn tail, and syncs the rest.
+   * Opens what the disk has, and cuts a torn tail. Nothing counts as durable before the next sync.
+   * @param starts epochs of segments that may be gone, for a log without a checkpoint.
    * @throws Failure CORRUPT when a record in the middle is damaged or a segment is missing: the replica must be re-made.
    */
-  static open(disk: Disk, directory: string, container: ContainerId, checkpoint?: Checkpoint): Log {
+  static open(
+    disk: Disk,
+    directory: string,
+    container: ContainerId,
+    checkpoint: Checkpoint | undefined,
+    starts: readonly EpochStart[],
+  ): Log {
     const log = new Log(disk, directory, container)
     const firsts = disk
       .list(directory)
       .filter((name) => name.endsWith('.segment'))
       .map((name) => sequence(Number.parseInt(name, 16)))
       .sort((a, b) => a - b)
-    if (checkpoint !== undefined) log.#starts = checkpoint.starts
+    log.#starts = checkpoint?.starts ?? starts.filter((start) => start.first < (firsts[0] ?? 1))
     for (const [i, first] of firsts.entries()) log.#openSegment(first, firsts[i + 1], checkpoint)
     if (checkpoint !== undefined && log.next < checkpoint.end.sequence)
       throw new Failure(
@@ -350,6 +357,11 @@ export class Log {
     return this.#segments.slice(0, -1).map((segment) => segment.first)
   }
 
+  /** Begins of the segment that takes the next record; 0 in an empty log. */
+  get lastSegment(): Sequence {
+    return this.#segments.at(-1)?.first ?? sequence(0)
+  }
+
   manifest(): SegmentInfo[] {
     return this.#segments.map((segment) => {
       const chain =
@@ -365,10 +377,12 @@ export class Log {
 
   /** Fills `target` from a segment's file; NOT_FOUND when that segment was dropped. @returns bytes read. */
   readSegment(first: Sequence, target: Uint8Array, offset: number): number {
+    this.write()
     return this.#segment(first).file.read(target, offset)
   }
 
   readSegmentLater(first: Sequence, target: Uint8Array, offset: number): Promise<number> {
+    this.write()
     return this.#segment(first).file.readLater(target, offset)
   }
 

@@ -58,12 +58,13 @@ export const replication = {
       message({ container, epoch, first: sequenceShape, committed: sequenceShape, durable: boolean }),
       message({ appended: sequenceShape, durable: sequenceShape, full: boolean }),
     ),
-    /** Make the replica anew from these segments of the master, of which `bytes` are stable. Answered when it is done. */
+    /** Make the replica anew from these segments of the master, as they were at `committed`. Answered when it is done. */
     install: call(
       0x0205,
       message({
         container,
         epoch,
+        committed: sequenceShape,
         segments: list(message({ first: sequenceShape, sizeBytes: natural(), chain }), 100_000),
       }),
       message({ last: sequenceShape }),

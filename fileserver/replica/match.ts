@@ -1,0 +1,97 @@
+/**
+ * A master brings another replica's log to agree with its own: divergence point, rollback, or a copy of all segments
+ * (DESIGN §4, rule 5).
+ *
+ * Driver around pure decisions (log/history.ts). Histories give the divergence point; the chain there proves it. Where
+ * it does not (only damage does that), the last sequence with an equal chain is found by search over the chains.
+ */
+import { assert } from '../../protocol/assert.ts'
+import { Failure } from '../../protocol/failures.ts'
+import { type ContainerId, type Epoch, type Sequence, type ServerId, sequence } from '../../protocol/ids.ts'
+import { replication } from '../../protocol/messages/replication.ts'
+import type { Connection } from '../../protocol/transport/transport.ts'
+import { divergencePoint, type History } from '../log/history.ts'
+import type { Log } from '../log/log.ts'
+
+const { follow, chains, rollback, install } = replication.calls
+
+/** Copying all of a container may take long; every other step is short. */
+const installTimeoutMs = 3_600_000
+
+export type Matching = {
+  readonly connection: Connection
+  readonly container: ContainerId
+  readonly volume: string
+  readonly epoch: Epoch
+  readonly master: ServerId
+  readonly log: Log
+  readonly committed: () => Sequence
+  readonly timeoutMs: number
+  /** An in-sync replica may be rolled back but never made anew: it would be trusted with nothing in hand. */
+  readonly inSync: boolean
+  /** A replica is being copied as a whole. */
+  readonly installing: () => void
+}
+
+/** @returns the end of the replica's log, which is now a beginning of ours. @throws Failure when it cannot be made so. */
+export async function match(matching: Matching): Promise<Sequence> {
+  const { connection, container, volume, epoch, master, log, timeoutMs } = matching
+  const { reply: theirs } = await connection.call(follow, { container, epoch, volume, master }, { timeoutMs })
+  const { history, committed } = theirs
+  let point = divergencePoint(log.history, history as History)
+  if (point > 0 && !(await agrees(matching, point))) point = await search(matching, point)
+  // What is committed is in our log too: a replica that lacks some of it has lost or damaged what it claims to have.
+  const whole = point >= committed && (!matching.inSync || point >= matching.committed())
+  if (whole && point >= log.contiguousFrom - 1) {
+    if (point === history.last) return point
+    const chain = chainBytes(log.chainAt(point)!)
+    await connection.call(rollback, { container, epoch, after: point, chain }, { timeoutMs })
+    return point
+  }
+  if (matching.inSync)
+    throw new Failure('CORRUPT', `replica agrees up to ${point} only, of ${matching.committed()} that are committed`)
+  matching.installing()
+  const segments = log.manifest().map((segment) => ({ ...segment, chain: chainBytes(segment.chain) }))
+  const request = { container, epoch, committed: matching.committed(), segments }
+  const { reply } = await connection.call(install, request, { timeoutMs: installTimeoutMs })
+  return reply.last
+}
+
+const chainBytes = (chain: bigint): Uint8Array => {
+  const bytes = Buffer.alloc(8)
+  bytes.writeBigUInt64LE(chain)
+  return bytes
+}
+
+async function chainsAt(matching: Matching, sequences: readonly Sequence[]): Promise<boolean[]> {
+  const { connection, container, epoch, log, timeoutMs } = matching
+  const { reply } = await connection.call(chains, { container, epoch, sequences }, { timeoutMs })
+  return sequences.map((at, i) => {
+    const ours = log.chainAt(at)
+    const theirs = reply.chains[i]
+    return ours !== undefined && theirs !== undefined && Buffer.compare(chainBytes(ours), theirs) === 0
+  })
+}
+
+const agrees = async (matching: Matching, at: Sequence): Promise<boolean> => (await chainsAt(matching, [at]))[0]!
+
+/** @returns the last sequence below `bad` with equal chains: equal there means equal before. */
+async function search(matching: Matching, bad: Sequence): Promise<Sequence> {
+  let low = 0
+  let high: number = bad
+  while (high - low > 1) {
+    const count = Math.min(16, high - low - 1)
+    const tried = Array.from({ length: count }, (_, i) =>
+      sequence(low + Math.ceil(((high - low) * (i + 1)) / (count + 1))),
+    )
+    const equal = await chainsAt(matching, tried)
+    const first = equal.indexOf(false)
+    assert(
+      equal.slice(Math.max(first, 0)).every((same) => same === first < 0),
+      'chains that differ never meet again',
+    )
+    if (first !== 0) low = tried[(first < 0 ? count : first) - 1]!
+    if (first >= 0) high = tried[first]!
+  }
+  return sequence(low)
+}

@@ -1,0 +1,136 @@
+/**
+ * The other replicas of a container, as its master reaches them in one epoch: connect, match, stream.
+ *
+ * Driver. Tells what became of each by events; decides nothing.
+ */
+import { Failure } from '../../protocol/failures.ts'
+import type { ContainerId, Epoch, ServerId } from '../../protocol/ids.ts'
+import { sequence } from '../../protocol/ids.ts'
+import type { Location } from '../../protocol/messages/attributes.ts'
+import type { Connection } from '../../protocol/transport/transport.ts'
+import type { Environment } from './environment.ts'
+import { match } from './match.ts'
+import { type Batch, Sender } from './sender.ts'
+import type { Event, Replica } from './step.ts'
+import type { Storage } from './storage.ts'
+
+/** Between two attempts to reach an in-sync member. */
+const againMs = 50
+const connectMs = 1000
+
+export type MembersOptions = {
+  readonly environment: Environment
+  readonly container: ContainerId
+  readonly storage: Storage
+  readonly core: () => Replica
+  readonly dispatch: (event: Event) => void
+  /** An error that is no `Failure`: the replica must stop. */
+  readonly broken: (error: unknown) => void
+}
+
+export class Members {
+  readonly #options: MembersOptions
+  readonly #senders = new Map<ServerId, Sender>()
+  readonly #full = new Set<ServerId>()
+
+  constructor(options: MembersOptions) {
+    this.#options = options
+  }
+
+  /** Whether a member has no room for more than deletions. */
+  get full(): boolean {
+    return this.#full.size > 0
+  }
+
+  push(batch: Batch): void {
+    for (const sender of this.#senders.values()) sender.push(batch)
+  }
+
+  nudge(durable: boolean): void {
+    for (const sender of this.#senders.values()) sender.nudge(durable)
+  }
+
+  close(): void {
+    for (const sender of this.#senders.values()) sender.close()
+    this.#senders.clear()
+    this.#full.clear()
+  }
+
+  /** Brings a member to our log and streams to it, until it fails. */
+  async reach(server: ServerId, epoch: Epoch, location: Location): Promise<void> {
+    const { environment, container, storage, core, broken } = this.#options
+    const { clock, connect, limits, self, counters } = environment
+    const inSync = location.inSync.includes(server)
+    const deadlineMs = clock.monotonicMs() + limits.memberGraceMs
+    for (;;) {
+      try {
+        const connection = await connect(server, connectMs)
+        const last = await match({
+          connection,
+          container,
+          volume: location.volume,
+          epoch,
+          master: self,
+          log: storage.log,
+          committed: () => core().committed,
+          timeoutMs: limits.replicaTimeoutMs,
+          inSync,
+          installing: () => {
+            counters.resyncs += 1
+          },
+        })
+        if (core().epoch !== epoch) return
+        this.#options.dispatch({ type: 'matched', epoch, server, last })
+        this.#stream(server, epoch, connection, last)
+        return
+      } catch (error) {
+        if (core().epoch !== epoch) return
+        if (!(error instanceof Failure)) {
+          broken(error)
+          return
+        }
+        if (!inSync || error.failure !== 'UNAVAILABLE' || clock.monotonicMs() >= deadlineMs) {
+          this.#failed(server, epoch, error)
+          return
+        }
+        await new Promise<void>((resolve) => void clock.after(againMs, resolve))
+      }
+    }
+  }
+
+  #stream(server: ServerId, epoch: Epoch, connection: Connection, last: number): void {
+    const { environment, container, storage, core, dispatch } = this.#options
+    const stream = {
+      container,
+      epoch,
+      connection,
+      log: storage.log,
+      timeoutMs: environment.limits.replicaTimeoutMs,
+      committed: () => core().committed,
+      acknowledged: (appended: Event & { type: 'acknowledged' }, full: boolean) => {
+        if (full) this.#full.add(server)
+        else this.#full.delete(server)
+        dispatch(appended)
+      },
+      caughtUp: () => dispatch({ type: 'caughtUp', epoch, server }),
+      failed: (failure: Failure) => this.#failed(server, epoch, failure),
+    }
+    this.#senders.get(server)?.close()
+    this.#senders.set(server, new Sender({ ...stream, server }, sequence(last + 1)))
+    void connection.closed.then((code) =>
+      this.#failed(server, epoch, new Failure('UNAVAILABLE', `the connection is gone: ${code}`)),
+    )
+  }
+
+  #failed(server: ServerId, epoch: Epoch, failure: Failure): void {
+    const { environment, container, core, dispatch } = this.#options
+    const member = core().members.find((other) => other.server === server)
+    if (core().epoch !== epoch || member === undefined || member.phase === 'lost') return
+    this.#senders.get(server)?.close()
+    this.#senders.delete(server)
+    this.#full.delete(server)
+    const fields = { container, epoch, server, failure: failure.message }
+    environment.log[member.inSync ? 'warn' : 'debug'](fields, 'a replica does not follow')
+    dispatch({ type: 'failed', epoch, server })
+  }
+}

@@ -1,0 +1,398 @@
+/**
+ * One replica of a container at work: drives the decisions of step.ts, and is what the fileserver's calls go to.
+ *
+ * Driver. As a master it gathers records into batches (group commit): a batch with stable records waits while another
+ * such batch is on its way; unstable ones go at once. Any failure of its own disk, and any failed assertion, stops the
+ * replica: it answers nothing more, and the fileserver opens it again from what is on the disk.
+ */
+import { Failure, isFailure } from '../../protocol/failures.ts'
+import type { ContainerId, Sequence, ServerId } from '../../protocol/ids.ts'
+import type { Location, Ticket, Token } from '../../protocol/messages/attributes.ts'
+import { replication } from '../../protocol/messages/replication.ts'
+import type { Payload } from '../../protocol/transport/transport.ts'
+import type { Change, View } from '../index/changes.ts'
+import { encodeChanges } from '../log/changes-codec.ts'
+import { epochAt } from '../log/history.ts'
+import { type RecordKind, recordBytes } from '../log/record.ts'
+import { Batching } from './batching.ts'
+import type { Environment } from './environment.ts'
+import { Members } from './members.ts'
+import { readObject } from './reader.ts'
+import { acknowledges, type Effect, type Event, initial, type Replica, step } from './step.ts'
+import type { Storage } from './storage.ts'
+import { Waiters } from './waiters.ts'
+
+/** What an operation adds to the log. */
+export type Addition = {
+  readonly kind: RecordKind
+  readonly stable: boolean
+  readonly ticket: Ticket
+  readonly result: number
+  readonly changes: readonly Change[]
+  readonly sums: Uint8Array
+  readonly payload: Payload
+  readonly payloadBytes: number
+}
+
+export const noTicket: Ticket = { client: 0 as never, number: 0, oldest: 0 }
+const nothing = { sums: new Uint8Array(), payload: [], payloadBytes: 0, ticket: noTicket }
+/** The index takes committed records at the latest this long after they were committed. */
+const flushMs = 50
+
+export class ContainerReplica {
+  readonly container: ContainerId
+  readonly storage: Storage
+  /** Why the replica stopped. */
+  stopped: Error | undefined
+  location: Location | undefined
+  readonly #environment: Environment
+  readonly #onStopped: (replica: ContainerReplica) => void
+  readonly #foundation: (location: Location) => readonly Change[]
+  readonly #committed = new Waiters()
+  readonly #received = new Waiters()
+  readonly #members: Members
+  readonly #batching: Batching
+  #core: Replica
+  #unsyncedSinceMs: number | undefined
+  #triedMs = 0
+  #flushDueMs: number | undefined
+  /** A segment whose drop is logged already. */
+  #dropping: Sequence | undefined
+
+  /**
+   * @param foundation the changes that begin a new container.
+   * @param onStopped told once, after which the replica must be opened anew.
+   */
+  constructor(
+    environment: Environment,
+    container: ContainerId,
+    storage: Storage,
+    foundation: (location: Location) => readonly Change[],
+    onStopped: (replica: ContainerReplica) => void,
+  ) {
+    this.#environment = environment
+    this.container = container
+    this.storage = storage
+    this.#foundation = foundation
+    this.#onStopped = onStopped
+    const { log, index } = storage
+    this.#core = initial(environment.self, storage.epoch, log.last, index.applied)
+    this.#core = { ...this.#core, durable: log.durable }
+    this.#members = new Members({
+      environment,
+      container,
+      storage,
+      core: () => this.#core,
+      dispatch: (event) => this.dispatch(event),
+      broken: (error) => this.#broken(error),
+    })
+    this.#batching = new Batching(environment.clock.soon, () => this.#guard(() => this.#writeBatch()))
+  }
+
+  get core(): Replica {
+    return this.#core
+  }
+
+  get view(): View {
+    return this.storage.index.view
+  }
+
+  get full(): boolean {
+    return this.#environment.full() || this.#members.full
+  }
+
+  /** The CLDB's word on the container's configuration. */
+  assign(location: Location): void {
+    this.#guard(() => {
+      if (location.epoch < this.#core.epoch) return
+      this.location = location
+      this.#dispatch({ type: 'assigned', configuration: { ...location, master: location.master } })
+    })
+  }
+
+  /** Regular work, every 100 ms or so: background syncs, lost members, news for idle followers, answers after a renewed lease. */
+  tick(): void {
+    if (this.stopped !== undefined) return
+    this.#guard(() => {
+      const { clock, limits } = this.#environment
+      const now = clock.monotonicMs()
+      if (this.#core.role === 'master' || this.#core.role === 'recovering') {
+        if (now - this.#triedMs >= limits.retryMs) {
+          this.#triedMs = now
+          this.#dispatch({ type: 'retry' })
+        }
+        if (this.#unsyncedSinceMs !== undefined && now - this.#unsyncedSinceMs >= limits.syncWithinMs) this.#syncAll()
+        this.#members.nudge(false)
+        this.#advance()
+      }
+      if (this.#flushDueMs !== undefined && now >= this.#flushDueMs) this.#flush()
+    })
+  }
+
+  /** @throws Failure unless this replica may answer as the container's master now. */
+  demandMaster(): void {
+    if (this.stopped !== undefined) throw new Failure('NOT_READY', `container ${this.container} is being reopened`)
+    const { role } = this.#core
+    if (role === 'recovering') throw new Failure('NOT_READY', `container ${this.container} is changing its master`)
+    if (role !== 'master') throw new Failure('NOT_MASTER', `not the master of container ${this.container}`)
+    if (!this.#environment.leased()) throw new Failure('NOT_READY', 'this fileserver has lost touch with the CLDB')
+  }
+
+  /** @throws Failure unless a client's write may be taken now. */
+  demandWritable(): void {
+    this.demandMaster()
+    if (!acknowledges(this.#core))
+      throw new Failure('TOO_FEW_REPLICAS', `container ${this.container} has fewer in-sync replicas than its minimum`)
+  }
+
+  /** Runs a query on the state, and answers when nothing that it saw can be undone any more. */
+  query<T>(run: () => T): T | Promise<T> {
+    this.demandMaster()
+    const { index } = this.storage
+    index.look()
+    try {
+      const value = run()
+      const settled = this.settled()
+      return settled === undefined ? value : settled.then(() => value)
+    } catch (error) {
+      const settled = this.settled()
+      if (settled === undefined || !isFailure(error)) throw error
+      return settled.then(() => {
+        throw error
+      })
+    }
+  }
+
+  /** @returns nothing when what the index was asked since `look` is settled already. */
+  settled(): Promise<void> | undefined {
+    const { stable, unstable } = this.storage.index.seen()
+    const { committed, received } = this.#core
+    if (stable <= committed && unstable <= received) return undefined
+    return Promise.all([
+      stable > committed ? this.#committed.wait(stable) : undefined,
+      unstable > received ? this.#received.wait(unstable) : undefined,
+    ]).then(() => {})
+  }
+
+  /** Appends a record; the promise settles when it may be acknowledged. */
+  append(addition: Addition): { readonly sequence: Sequence; readonly acknowledged: Promise<void> } {
+    const at = this.#append(addition)
+    return { sequence: at, acknowledged: (addition.stable ? this.#committed : this.#received).wait(at) }
+  }
+
+  /** Settles when the record of an earlier call may be acknowledged (again). */
+  acknowledged(at: Sequence, stable: boolean): Promise<void> {
+    return (stable ? this.#committed : this.#received).wait(at)
+  }
+
+  token(at: Sequence): Token {
+    return { container: this.container, epoch: this.#core.epoch, sequence: at }
+  }
+
+  /** Settles when everything up to the token is durable. @throws Failure UNSYNCED_LOST when a crash took it. */
+  async syncTo(token: Token): Promise<void> {
+    this.demandMaster()
+    if (epochAt(this.storage.log.history, token.sequence) !== token.epoch)
+      throw new Failure(
+        'UNSYNCED_LOST',
+        `a crash took what was written in epoch ${token.epoch} of container ${this.container}`,
+      )
+    if (token.sequence <= this.#core.committed) return
+    this.#syncAll()
+    await this.#committed.wait(token.sequence)
+  }
+
+  /** The bytes [offset, offset + length) of an object. */
+  read(object: Uint8Array, offset: number, length: number): Payload | Promise<Payload> {
+    const { log, index } = this.storage
+    const { counters } = this.#environment
+    const extents = index.extents(object, offset, offset + length)
+    counters.bytesRead += length
+    return readObject(log, extents, offset, length, {
+      fetch: (segment, at, size) => this.fetch(segment, at, size),
+      found: () => {
+        counters.corruptBlocks += 1
+        this.#environment.log.warn({ container: this.container }, 'a damaged block was found')
+      },
+      repaired: () => {
+        counters.repairedBlocks += 1
+      },
+    })
+  }
+
+  /** The same bytes of a segment as another in-sync replica has them. @throws Failure CORRUPT when none can be asked. */
+  async fetch(first: Sequence, offset: number, length: number): Promise<Payload> {
+    const { connect, limits } = this.#environment
+    const others = (this.location?.inSync ?? []).filter((server) => server !== this.#core.self)
+    for (const server of others) {
+      try {
+        const connection = await connect(server, limits.replicaTimeoutMs)
+        const request = { container: this.container, first, offset, length }
+        const answer = await connection.call(replication.calls.segment, request, { timeoutMs: limits.replicaTimeoutMs })
+        return answer.payload
+      } catch (error) {
+        if (!isFailure(error)) throw error
+      }
+    }
+    throw new Failure('CORRUPT', `a damaged block of container ${this.container} could not be fetched from any replica`)
+  }
+
+  /** An event from a follower's calls (following.ts). */
+  dispatch(event: Event): void {
+    this.#guard(() => this.#dispatch(event))
+  }
+
+  /** Stops for good: closes files, fails what waits. */
+  async stop(reason: Error): Promise<void> {
+    if (this.stopped !== undefined) return
+    this.stopped = reason
+    this.#stepDown()
+    await this.storage.close()
+  }
+
+  #guard(run: () => void): void {
+    if (this.stopped !== undefined) return
+    try {
+      run()
+    } catch (error) {
+      this.#broken(error)
+    }
+  }
+
+  #broken(error: unknown): void {
+    if (this.stopped !== undefined) return
+    const reason = error instanceof Error ? error : new Error(String(error))
+    this.#environment.log.error({ container: this.container, error: reason }, 'the replica stops')
+    const led = this.#core.role === 'master' || this.#core.role === 'recovering'
+    const { epoch, self } = this.#core
+    void this.stop(reason)
+    // Somebody else should lead meanwhile.
+    if (led) this.#environment.reconfigure(this.container, epoch, [self], []).catch(() => {})
+    this.#onStopped(this)
+  }
+
+  #dispatch(event: Event): void {
+    const { next, effects } = step(this.#core, event)
+    this.#core = next
+    for (const effect of effects) this.#perform(effect)
+  }
+
+  #perform(effect: Effect): void {
+    switch (effect.type) {
+      case 'saveEpoch':
+        this.storage.saveEpoch(effect.epoch)
+        break
+      case 'stepDown':
+        this.#stepDown()
+        break
+      case 'startEpoch':
+        this.#startEpoch()
+        break
+      case 'match':
+        if (this.location !== undefined) void this.#members.reach(effect.server, this.#core.epoch, this.location)
+        break
+      case 'reconfigure':
+        void this.#reconfigure(effect.remove, effect.add)
+        break
+      case 'advance':
+        this.#advance()
+        break
+      case 'serve':
+        this.#environment.log.info({ container: this.container, epoch: this.#core.epoch }, 'master')
+        this.#advance()
+        break
+    }
+  }
+
+  #stepDown(): void {
+    this.#members.close()
+    const failure = new Failure('NOT_MASTER', `no longer the master of container ${this.container}`)
+    this.#committed.fail(failure)
+    this.#received.fail(failure)
+  }
+
+  #startEpoch(): void {
+    this.#members.close()
+    // What was gathered in the epoch before stays in the log; its senders are gone.
+    this.storage.log.write()
+    this.#batching.restart()
+    const changes = this.storage.log.last === 0 && this.location !== undefined ? this.#foundation(this.location) : []
+    const at = this.#append({ ...nothing, kind: 'epochStart', stable: true, result: 0, changes })
+    this.#dispatch({ type: 'epochStarted', sequence: at })
+  }
+
+  #append(addition: Addition): Sequence {
+    const { changes, ...draft } = addition
+    const entry = this.storage.append({ ...draft, changes: encodeChanges(changes) }, changes, this.#core.epoch)
+    this.#environment.counters.bytesWritten += addition.payloadBytes
+    this.#batching.add(entry, recordBytes(entry.header))
+    return entry.header.sequence
+  }
+
+  #writeBatch(): void {
+    for (const batch of this.#batching.take()) {
+      this.storage.log.write()
+      this.#dispatch({ type: 'appended', last: batch.last })
+      this.#members.push(batch)
+      if (batch.durable) this.#syncLocal()
+      else this.#unsyncedSinceMs ??= this.#environment.clock.monotonicMs()
+    }
+    if (this.storage.log.dirtyBytes > this.#environment.limits.unsyncedBytesMax) this.#syncAll()
+  }
+
+  #syncLocal(): void {
+    this.storage.sync().then(
+      () => this.#guard(() => this.#dispatch({ type: 'synced', durable: this.storage.log.durable })),
+      (error) => this.#broken(error),
+    )
+  }
+
+  #syncAll(): void {
+    this.#unsyncedSinceMs = undefined
+    this.#members.nudge(true)
+    this.#syncLocal()
+  }
+
+  #advance(): void {
+    const { committed, received, role } = this.#core
+    if (role === 'master') {
+      if (acknowledges(this.#core) && this.#environment.leased()) {
+        this.#committed.advance(committed)
+        this.#received.advance(received)
+      }
+      this.#batching.committed(committed)
+    }
+    if (committed <= this.storage.index.applied) return
+    if (this.storage.index.shouldFlush) this.#flush()
+    else this.#flushDueMs ??= this.#environment.clock.monotonicMs() + flushMs
+  }
+
+  #flush(): void {
+    this.#flushDueMs = undefined
+    this.storage.flush(this.#core.committed).then(
+      () => this.#guard(() => this.#dropDead()),
+      (error) => this.#broken(error),
+    )
+  }
+
+  #dropDead(): void {
+    if (this.#core.committed > this.storage.index.applied)
+      this.#flushDueMs ??= this.#environment.clock.monotonicMs() + flushMs
+    if (this.#core.role !== 'master') return
+    const dead = this.storage.dead()
+    if (dead === undefined || dead === this.#dropping) return
+    this.#dropping = dead
+    this.#append({ ...nothing, kind: 'dropSegment', stable: true, result: dead, changes: [] })
+  }
+
+  async #reconfigure(remove: readonly ServerId[], add: readonly ServerId[]): Promise<void> {
+    const { epoch } = this.#core
+    const { log, clock, reconfigure } = this.#environment
+    try {
+      this.assign(await reconfigure(this.container, epoch, remove, add))
+    } catch (error) {
+      log.debug({ container: this.container, epoch, error }, 'no new configuration yet')
+      clock.after(200, () => this.#guard(() => this.#dispatch({ type: 'reconfigureFailed', epoch })))
+    }
+  }
+}

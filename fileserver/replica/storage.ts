@@ -1,0 +1,176 @@
+/**
+ * What one replica has on its disk: the log, the state that the log defines, and the highest epoch seen.
+ *
+ * Driver. Knows nothing of the other replicas. After a failed write it must be closed and opened again.
+ * The file `state` holds {epoch, starts, committed}: the epoch of DESIGN §4 rule 3, the epoch history (segments that
+ * held it may be dropped), and a sequence that was committed once (so that an index can be rebuilt without keeping
+ * the whole log in memory).
+ */
+import { pack, unpack } from 'msgpackr'
+import { assert } from '../../protocol/assert.ts'
+import { Failure } from '../../protocol/failures.ts'
+import { hash64 } from '../../protocol/hash.ts'
+import { type ContainerId, type Epoch, epoch, type Sequence, sequence } from '../../protocol/ids.ts'
+import type { Payload } from '../../protocol/transport/transport.ts'
+import type { Disk } from '../disk.ts'
+import type { Change } from '../index/changes.ts'
+import { ContainerIndex, containerPrefix } from '../index/container-index.ts'
+import { Liveness, segmentOfKey } from '../index/liveness.ts'
+import type { Index } from '../index/store.ts'
+import type { EpochStart } from '../log/history.ts'
+import { type Entry, Log } from '../log/log.ts'
+import type { Draft } from '../log/record.ts'
+import { SharedSync } from './waiters.ts'
+
+type State = { readonly epoch: Epoch; readonly starts: readonly EpochStart[]; readonly committed: Sequence }
+
+const stateFormat = 1
+const noState: State = { epoch: epoch(0), starts: [], committed: sequence(0) }
+
+export type StorageOptions = {
+  readonly disk: Disk
+  readonly index: Index
+  readonly directory: string
+  readonly container: ContainerId
+  readonly soon: (run: () => void) => void
+}
+
+export class Storage {
+  readonly log: Log
+  readonly index: ContainerIndex
+  readonly #options: StorageOptions
+  readonly #sync: SharedSync
+  #state: State
+  #flushing: Promise<void> | undefined
+
+  private constructor(options: StorageOptions, log: Log, index: ContainerIndex, state: State) {
+    this.#options = options
+    this.log = log
+    this.index = index
+    this.#state = state
+    this.#sync = new SharedSync(() => log.sync(), options.soon)
+  }
+
+  /** Makes an empty replica, in place of whatever was there. */
+  static async create(options: StorageOptions, of: Epoch): Promise<Storage> {
+    await ContainerIndex.clear(options.index, options.container)
+    const log = Log.create(options.disk, options.directory, options.container)
+    const index = new ContainerIndex(options.index, options.container, undefined, new Liveness([]), (at) =>
+      log.segmentOf(at),
+    )
+    const storage = new Storage(options, log, index, noState)
+    storage.saveEpoch(of)
+    return storage
+  }
+
+  /**
+   * Opens what is on the disk; when it settles, all of it is durable.
+   * @throws Failure CORRUPT when the replica must be made anew.
+   */
+  static async open(options: StorageOptions): Promise<Storage> {
+    const { disk, directory, container } = options
+    const state = loadState(disk, directory)
+    const checkpoint = ContainerIndex.checkpoint(options.index, container)
+    const log = Log.open(disk, directory, container, checkpoint, state.starts)
+    if (checkpoint === undefined) await ContainerIndex.clear(options.index, container)
+    const prefix = Buffer.concat([containerPrefix(container), Buffer.from('s')])
+    const stored = await options.index.scan(
+      prefix,
+      Buffer.concat([containerPrefix(container), Buffer.from('t')]),
+      1_000_000,
+    )
+    const liveness = new Liveness(stored.map(({ key, value }) => [segmentOfKey(key), value]))
+    const index = new ContainerIndex(options.index, container, checkpoint, liveness, (at) => log.segmentOf(at))
+    const storage = new Storage(options, log, index, state)
+    for (const entry of log.entries(index.applied)) {
+      index.stage(entry)
+      if (index.shouldFlush && state.committed > index.applied) await storage.flush(state.committed)
+    }
+    await storage.sync()
+    return storage
+  }
+
+  get epoch(): Epoch {
+    return this.#state.epoch
+  }
+
+  /** Durable when it returns. */
+  saveEpoch(of: Epoch): void {
+    assert(of >= this.#state.epoch, 'a stored epoch never falls')
+    this.#save({ ...this.#state, epoch: of, starts: this.log.history.starts })
+  }
+
+  append(draft: Draft, changes: readonly Change[], of: Epoch): Entry {
+    const entry = this.log.append(draft, of)
+    this.index.stage(entry, changes)
+    return entry
+  }
+
+  /** @throws Failure when the records are not whole, or not the next; then nothing is changed. */
+  receive(payload: Payload): void {
+    for (const entry of this.log.receive(payload)) this.index.stage(entry)
+  }
+
+  /** Settles when everything appended so far is durable. */
+  sync(): Promise<void> {
+    return this.#sync.request()
+  }
+
+  /** Moves committed records into the index, and drops the segments that they drop. One at a time. */
+  flush(committed: Sequence): Promise<void> {
+    this.#flushing ??= this.#flush(committed).finally(() => {
+      this.#flushing = undefined
+    })
+    return this.#flushing
+  }
+
+  async #flush(committed: Sequence): Promise<void> {
+    const drops = await this.index.flush(committed, this.log.history.starts)
+    const { applied } = this.index
+    const reached = this.log.segmentOf(applied)
+    if (reached !== undefined && this.log.segmentOf(this.#state.committed) !== reached)
+      this.#save({ ...this.#state, starts: this.log.history.starts, committed: applied })
+    for (const segment of drops) this.log.drop(segment)
+  }
+
+  /** @returns a segment in which nothing is live, if there is one. */
+  dead(): Sequence | undefined {
+    const sealed = this.log.sealed()
+    const applied = sealed.filter((_, i) => (sealed[i + 1] ?? this.log.lastSegment) <= this.index.applied + 1)
+    return this.index.liveness.dead(applied)
+  }
+
+  /** Cuts the log after `after`, durably, and forgets what came of the rest. */
+  async rollback(after: Sequence): Promise<void> {
+    await this.#sync.idle()
+    await this.#flushing
+    assert(after >= this.index.applied, 'rollback below what is applied')
+    this.log.rollback(after)
+    this.index.reset()
+    for (const entry of this.log.entries(this.index.applied)) this.index.stage(entry)
+  }
+
+  async close(): Promise<void> {
+    await this.#flushing?.catch(() => {})
+    this.log.close()
+  }
+
+  #save(state: State): void {
+    const body = pack([stateFormat, state.epoch, state.starts, state.committed])
+    const sum = Buffer.alloc(8)
+    sum.writeBigUInt64LE(hash64(body))
+    this.#options.disk.save(`${this.#options.directory}/state`, Buffer.concat([sum, body]))
+    this.#state = state
+  }
+}
+
+function loadState(disk: Disk, directory: string): State {
+  const bytes = disk.load(`${directory}/state`)
+  if (bytes === undefined) return noState
+  const body = bytes.subarray(8)
+  if (bytes.length < 8 || bytes.readBigUInt64LE(0) !== hash64(body))
+    throw new Failure('CORRUPT', `${directory}/state is damaged`)
+  const [format, of, starts, committed] = unpack(body)
+  if (format !== stateFormat) throw new Failure('VERSION_MISMATCH', `${directory}/state has format ${format}`)
+  return { epoch: epoch(of), starts, committed: sequence(committed) }
+}
