@@ -9,6 +9,8 @@ import { existsSync, mkdirSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { promisify } from 'node:util'
+import type { Test } from 'tap'
+import type { Location } from '../../protocol/messages/attributes.ts'
 import type { control } from '../../protocol/messages/control.ts'
 import type { ReplyOf } from '../../protocol/messages/service.ts'
 import type { Namespace } from './namespace.ts'
@@ -16,8 +18,8 @@ import { listening, type Started, start, tail, until } from './processes.ts'
 
 export const holdfast = fileURLToPath(new URL('../../dist/cli/main.js', import.meta.url))
 
-/** What `holdfast status --json` prints. */
-export type Status = ReplyOf<typeof control.calls.status>
+/** What `holdfast status --containers --json` prints. */
+export type Status = ReplyOf<typeof control.calls.status> & { readonly list: readonly Location[] }
 
 export type ClusterOptions = {
   /** Existing; data, configuration and logs go there, except the logs when `logs` names another place. */
@@ -49,7 +51,7 @@ export type Cluster = {
   /** Runs the `holdfast` command against this cluster. Throws, with what it said, unless it exits 0. */
   readonly command: (...args: readonly string[]) => Promise<string>
   readonly status: () => Promise<Status>
-  /** Waits until every container has its full in-sync set. @returns the time it took, in ms. */
+  /** Waits until every container has its full in-sync set, of servers that run. @returns the time it took, in ms. */
   readonly waitHealthy: (timeoutMs: number) => Promise<number>
   /** The end of every server's log. */
   readonly tails: () => string
@@ -64,7 +66,24 @@ const commandMs = 30_000
 const ports = { cldb: 7100, fileserver: 7200, nfsd: 7300 }
 let clusters = 0
 
-export async function startCluster(options: ClusterOptions): Promise<Cluster> {
+/** Starts a cluster for `body` and ends it after; when something failed, the ends of all logs are in the report. */
+export async function withCluster(
+  t: Test,
+  options: ClusterOptions,
+  body: (cluster: Cluster) => Promise<void>,
+): Promise<void> {
+  const cluster = await startCluster(options)
+  let passed = false
+  try {
+    await body(cluster)
+    passed = t.passing()
+  } finally {
+    if (!passed) t.comment(cluster.tails())
+    await cluster.close()
+  }
+}
+
+async function startCluster(options: ClusterOptions): Promise<Cluster> {
   if (!existsSync(holdfast)) throw new Error(`${holdfast} is not there: npm run build`)
   const { directory, namespace } = options
   const logs = options.logs ?? directory
@@ -141,11 +160,14 @@ export async function startCluster(options: ClusterOptions): Promise<Cluster> {
     const { stdout } = await promisify(execFile)(program!, rest, { timeout: commandMs, maxBuffer: 64 * 1024 * 1024 })
     return stdout
   }
-  const status = async (): Promise<Status> => JSON.parse(await command('status', '--json')) as Status
+  const status = async (): Promise<Status> => JSON.parse(await command('status', '--containers', '--json')) as Status
   const kill = async (...names: readonly string[]): Promise<void> => {
     const victims = names.length > 0 ? names : [...running.keys()]
     await Promise.all(victims.map((name) => running.get(name)?.kill()))
   }
+
+  const runningAt = (address: string): boolean =>
+    fileservers.some((name) => addresses.get(name) === address && running.get(name)?.running() === true)
 
   const cluster: Cluster = {
     cldb,
@@ -172,9 +194,16 @@ export async function startCluster(options: ClusterOptions): Promise<Cluster> {
 
       async function healthy(): Promise<boolean> {
         try {
-          const { volumes } = await status()
+          const { volumes, servers, list } = await status()
           last = volumes
-          return volumes.every((volume) => volume.underReplicated === 0 && volume.unavailable === 0)
+          const up = servers.filter(({ address }) => runningAt(address)).map(({ server }) => server)
+          const copies = new Map(volumes.map(({ volume }) => [volume.name, volume.replication]))
+          return (
+            volumes.every((volume) => volume.underReplicated === 0 && volume.unavailable === 0) &&
+            list.every(
+              ({ inSync, volume }) => inSync.filter((server) => up.includes(server)).length >= copies.get(volume)!,
+            )
+          )
         } catch (error) {
           last = String(error)
           return false

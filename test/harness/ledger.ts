@@ -20,8 +20,6 @@ export type Ledger = {
   readonly acknowledged: () => number
   /** @returns undefined, or how `found` (undefined: nothing is there) breaks the promise. */
   readonly judge: (cell: string, found: Uint8Array | undefined) => string | undefined
-  /** What was found is now the cell's state: a version that was never answered counts from here. */
-  readonly begun: (cell: string) => number
 }
 
 /** Bytes of a version: readable, and different in every run of a few bytes. */
@@ -47,7 +45,6 @@ export function openLedger(file: string, length: (cell: string, version: number)
     },
     cells: () => [...states.keys()],
     acknowledged: () => count,
-    begun: (cell) => states.get(cell)?.begun ?? 0,
     judge: (cell, found) => {
       const { acknowledged, begun } = states.get(cell)!
       if (found === undefined)
