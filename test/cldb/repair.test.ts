@@ -1,0 +1,122 @@
+/**
+ * Claims about the number of replicas: targets for missing ones, surplus and strays dropped.
+ */
+import t from 'tap'
+import { beat, numberOf, numbersOf, server, World } from './world.ts'
+
+/** `count` servers and the container 1 of a volume, known to be made. */
+function cluster(count: number): { world: World; master: number; others: readonly number[] } {
+  const world = new World({ config: { rereplicateAfterMs: 5000 } })
+  for (let number = 1; number <= count; number++) world.join(number)
+  const { master, inSync } = world.createVolume()
+  world.send({
+    type: 'heartbeat',
+    request: beat(numberOf(master)!, 1, { sizes: [{ container: 1 as never, sizeBytes: 100 }] }),
+  })
+  world.pass(300)
+  return { world, master: numberOf(master)!, others: numbersOf(inSync).filter((number) => number !== numberOf(master)) }
+}
+const outside = (count: number, world: World): readonly number[] =>
+  Array.from({ length: count }, (_, index) => index + 1).filter(
+    (number) => !world.at(1).servers.some((member) => member.server === server(number)),
+  )
+const discards = (world: World) => world.effects.filter((effect) => effect.type === 'discard')
+
+t.test('a dead server', async (t) => {
+  t.test('is replaced after the grace time, not before', async (t) => {
+    const { world, master, others } = cluster(4)
+    const [gone] = others as [number]
+    const [target] = outside(4, world) as [number]
+    world.kill(gone)
+    world.reconfigure(1, master, [gone], [])
+    world.pass(6000)
+    t.strictSame(numbersOf(world.at(1).resyncing), [gone], 'silent')
+    world.pass(1500)
+    t.strictSame(numbersOf(world.at(1).resyncing), [target], 'dead: another server becomes the target')
+    t.equal(world.at(1).epoch, 3)
+  })
+
+  t.test('keeps its place while there is no other to take it', async (t) => {
+    const { world, master, others } = cluster(3)
+    world.kill(others[0]!)
+    world.pass(60_000)
+    t.match(world.at(1), { epoch: 1, master: server(master) })
+    world.join(4)
+    world.pass(300)
+    t.strictSame(numbersOf(world.at(1).resyncing), [4], 'a new server is put to use')
+    t.notOk(world.at(1).inSync.includes(server(others[0]!)))
+  })
+
+  t.test('that returns too late discards what it holds', async (t) => {
+    const { world, master, others } = cluster(4)
+    const [target] = outside(4, world) as [number]
+    world.kill(others[0]!)
+    world.pass(8000)
+    world.reconfigure(1, master, [], [target])
+    world.join(others[0]!, 2, [1])
+    t.strictSame(discards(world), [])
+    world.send({ type: 'repair' })
+    t.strictSame(discards(world), [{ type: 'discard', server: server(others[0]!), container: 1 }])
+    world.send({ type: 'assignments', request: { server: server(others[0]!), incarnation: 2 } })
+    t.equal(discards(world).length, 1, 'and is told again when its stream opens anew')
+  })
+
+  t.test('that returns while replicas are missing is used in preference', async (t) => {
+    const { world, master, others } = cluster(4)
+    const [target] = outside(4, world) as [number]
+    world.kill(others[0]!)
+    world.pass(8000)
+    t.strictSame(numbersOf(world.at(1).resyncing), [target])
+    world.kill(target)
+    world.pass(4900) // silent, not yet dead
+    world.join(others[0]!, 2, [1])
+    world.pass(4000)
+    t.strictSame(numbersOf(world.at(1).resyncing), [others[0]])
+    t.equal(numberOf(world.at(1).master), master)
+  })
+
+  t.test('that holds the only in-sync replicas is waited for', async (t) => {
+    const { world, master, others } = cluster(6)
+    world.kill(master, ...others)
+    world.pass(60_000)
+    t.match(world.at(1), { epoch: 1, master: undefined })
+    t.equal(world.at(1).inSync.length, 3)
+  })
+})
+
+t.test('a container that began with too few replicas is filled up', async (t) => {
+  const world = new World()
+  world.join(1)
+  world.join(2)
+  const { inSync } = world.createVolume()
+  t.equal(inSync.length, 2)
+  world.join(3)
+  world.pass(300)
+  t.strictSame(numbersOf(world.at(1).resyncing), [3])
+})
+
+t.test('nothing new is placed on a full server', async (t) => {
+  const { world, others } = cluster(3)
+  world.kill(others[0]!)
+  world.pass(8000)
+  world.join(4)
+  const repair = (full: boolean): readonly number[] => {
+    world.send({ type: 'heartbeat', request: beat(4, 1, { full }) })
+    world.send({ type: 'repair' })
+    return numbersOf(world.at(1).resyncing)
+  }
+  t.strictSame(repair(true), [])
+  t.strictSame(repair(false), [4], 'until it has space again')
+})
+
+t.test('a replica of a container that is no more', async (t) => {
+  const { world, others } = cluster(3)
+  world.send({ type: 'removeVolume', request: { name: 'home' } })
+  t.equal(discards(world).length, 3, 'is discarded everywhere')
+  world.join(others[0]!, 2, [1, 77])
+  t.strictSame(
+    discards(world).map(({ container }) => container),
+    [1],
+    'also by who returns; but a number that this CLDB never gave out is left alone',
+  )
+})

@@ -1,0 +1,299 @@
+/**
+ * The CLDB under random faults: crashes of servers and of itself, late and lost messages, clocks that run slow, lost replicas.
+ *
+ * The fileservers are models that obey only the protocol: a process acts as master while its own clock says that its
+ * lease runs and the last that it was told names it; a write is acknowledged when all members of the in-sync set hold
+ * it. Claimed: never two masters at once, never two of one epoch, no acknowledged write lost; and when the faults
+ * end, everything is in sync again. A failure prints its seed.
+ */
+import t from 'tap'
+import { type Random, randomFrom } from '../../cldb/placement.ts'
+import { assert } from '../../protocol/assert.ts'
+import { isFailure } from '../../protocol/failures.ts'
+import type { ContainerId, Epoch, ServerId } from '../../protocol/ids.ts'
+import type { Location } from '../../protocol/messages/attributes.ts'
+import { beat, numberOf, registration, server, World } from './world.ts'
+
+const serverCount = 5
+const leaseMs = 1500
+const config = { leaseMs, heartbeatMs: 300, rereplicateAfterMs: 6000 }
+/** The slowest clock makes a lease this much longer. */
+const slowness = 1.1
+
+type Process = {
+  readonly incarnation: number
+  /** What it was told since its stream began; empty before. */
+  readonly masters: Map<ContainerId, Location>
+  registered: boolean
+  leaseEndMs: number
+  beatMs: number
+}
+
+/** A storage pool: number of the last write and highest epoch of each replica. Outlives its processes. */
+type Pool = {
+  readonly replicas: Map<ContainerId, { epoch: Epoch; version: number }>
+  process: Process | undefined
+  /** In order: what is under way to its stream, and when the last of it arrives. */
+  streamMs: number
+}
+
+class Simulation {
+  readonly world: World
+  private readonly random: Random
+  private readonly pools = new Map<number, Pool>()
+  private readonly streams = new Map<ServerId, Process>()
+  private readonly acknowledged = new Map<ContainerId, number>()
+  private readonly masters = new Map<string, string>()
+  private readonly configurations = new Map<string, string>()
+  private messages: { readonly atMs: number; readonly deliver: () => void }[] = []
+  private incarnations = 0
+  private faults = true
+  writes = 0
+
+  constructor(seed: number) {
+    this.random = randomFrom(seed)
+    this.world = new World({ config, random: this.random })
+    for (let number = 1; number <= serverCount; number++)
+      this.pools.set(number, { replicas: new Map(), process: undefined, streamMs: 0 })
+  }
+
+  run(ms: number, faults: boolean): void {
+    this.faults = faults
+    for (const endMs = this.world.nowMs + ms; this.world.nowMs < endMs; ) this.turn()
+  }
+
+  private chance(probability: number): boolean {
+    return this.random() < probability
+  }
+
+  private later(deliver: () => void, earliestMs = 0): number {
+    const delayMs = this.faults && this.chance(0.05) ? this.random() * 2000 : this.random() * 60
+    const atMs = Math.max(earliestMs, this.world.nowMs + delayMs)
+    this.messages.push({ atMs, deliver })
+    return atMs
+  }
+
+  private turn(): void {
+    this.world.nowMs += 25
+    const due = this.messages.filter(({ atMs }) => atMs <= this.world.nowMs).sort((a, b) => a.atMs - b.atMs)
+    this.messages = this.messages.filter(({ atMs }) => atMs > this.world.nowMs)
+    for (const { deliver } of due) deliver()
+    if (this.faults) this.fault()
+    for (const [number, pool] of this.pools) {
+      if (pool.process === undefined && this.chance(this.faults ? 0.01 : 0.1)) this.begin(number, pool)
+      if (pool.process !== undefined) this.act(number, pool, pool.process)
+    }
+    this.tell(this.world.send({ type: 'tick' }))
+    if (this.world.nowMs % 250 < 25) this.tell(this.world.send({ type: 'repair' }))
+    this.check()
+  }
+
+  private fault(): void {
+    if (this.chance(0.0005)) this.kill(1, 2, 3, 4, 5)
+    if (this.chance(0.004)) this.kill(1 + Math.floor(this.random() * serverCount))
+    if (this.chance(0.002)) {
+      this.streams.clear()
+      this.world.restart()
+    }
+  }
+
+  private kill(...numbers: readonly number[]): void {
+    for (const number of numbers) this.pools.get(number)!.process = undefined
+  }
+
+  private begin(number: number, pool: Pool): void {
+    pool.process = { incarnation: ++this.incarnations, masters: new Map(), registered: false, leaseEndMs: 0, beatMs: 0 }
+    for (const [id, replica] of pool.replicas) {
+      // A disk may lose a replica, but not the last one that holds what was acknowledged.
+      const complete = [...this.pools.values()].filter(
+        (other) => other !== pool && (other.replicas.get(id)?.version ?? 0) >= (this.acknowledged.get(id) ?? 0),
+      )
+      const inSync = complete.filter((other) => this.world.at(id)?.inSync.some((member) => this.pool(member) === other))
+      if (this.faults && inSync.length > 1 && replica.version > 0 && this.chance(0.05)) pool.replicas.delete(id)
+    }
+    this.register(number, pool, pool.process)
+  }
+
+  private pool(member: ServerId): Pool {
+    return this.pools.get(numberOf(member)!)!
+  }
+
+  private register(number: number, pool: Pool, process: Process): void {
+    process.registered = false
+    process.masters.clear()
+    process.beatMs = this.world.nowMs + 1000 // tried again then
+    const request = registration(number, process.incarnation, [...pool.replicas.keys()])
+    this.later(() => {
+      if (!this.accepted({ type: 'register', request })) return
+      this.streams.delete(server(number))
+      this.later(() => {
+        if (pool.process !== process || process.registered) return
+        process.registered = true
+        process.beatMs = 0
+        this.later(() => this.open(number, pool, process))
+      })
+    })
+  }
+
+  private open(number: number, pool: Pool, process: Process): void {
+    pool.streamMs = 0
+    this.streams.set(server(number), process)
+    const { incarnation } = process
+    if (!this.accepted({ type: 'assignments', request: { server: server(number), incarnation } }))
+      this.streams.delete(server(number))
+  }
+
+  private accepted(event: Parameters<World['send']>[0]): boolean {
+    try {
+      this.tell(this.world.send(event))
+      return true
+    } catch (error) {
+      if (isFailure(error)) return false
+      throw error
+    }
+  }
+
+  /** Effects become messages on the streams, each stream in order. */
+  private tell(effects: ReturnType<World['send']>): void {
+    for (const effect of effects) {
+      if (effect.type === 'greet') continue
+      const process = this.streams.get(effect.server)
+      const pool = this.pool(effect.server)
+      if (process === undefined) continue
+      const { container } = effect
+      const location = this.world.at(container)
+      pool.streamMs = this.later(() => {
+        if (pool.process !== process || this.streams.get(effect.server) !== process) return
+        if (effect.type === 'discard') this.discard(pool, effect.server, container)
+        else if (location.master === effect.server) this.assume(pool, process, location)
+        else process.masters.delete(container)
+      }, pool.streamMs)
+    }
+  }
+
+  /** A fileserver asks the CLDB before it deletes: it may have become a target again. */
+  private discard(pool: Pool, id: ServerId, container: ContainerId): void {
+    if (this.world.at(container)?.servers.some((member) => member.server === id) !== true)
+      pool.replicas.delete(container)
+  }
+
+  private assume(pool: Pool, process: Process, location: Location): void {
+    const replica = pool.replicas.get(location.container)
+    if (replica === undefined && location.epoch !== 1) return
+    if (replica !== undefined && replica.epoch > location.epoch) return
+    pool.replicas.set(location.container, { epoch: location.epoch, version: replica?.version ?? 0 })
+    process.masters.set(location.container, location)
+  }
+
+  private act(number: number, pool: Pool, process: Process): void {
+    const { nowMs } = this.world
+    if (nowMs >= process.beatMs) {
+      if (process.registered) this.heartbeat(number, pool, process)
+      else this.register(number, pool, process)
+    }
+    if (nowMs > process.leaseEndMs) return
+    for (const location of process.masters.values()) if (this.chance(0.2)) this.lead(number, pool, process, location)
+  }
+
+  private heartbeat(number: number, pool: Pool, process: Process): void {
+    const sentMs = this.world.nowMs
+    process.beatMs = sentMs + 300
+    if (this.faults && this.chance(0.03)) return
+    const sizes = [...process.masters.keys()].map((container) => ({ container, sizeBytes: 1 }))
+    this.later(() => {
+      const known = this.accepted({ type: 'heartbeat', request: beat(number, process.incarnation, { sizes }) })
+      this.later(() => {
+        if (pool.process !== process || !process.registered) return
+        if (!known) this.register(number, pool, process)
+        else process.leaseEndMs = Math.max(process.leaseEndMs, sentMs + leaseMs * slowness)
+      })
+    })
+  }
+
+  /** One write, or what keeps it from being acknowledged is reported to the CLDB. */
+  private lead(number: number, pool: Pool, process: Process, location: Location): void {
+    const { container, epoch, inSync, resyncing } = location
+    const own = pool.replicas.get(container)!
+    if (own.epoch > epoch) {
+      process.masters.delete(container)
+      return
+    }
+    const reached = (member: ServerId): boolean => {
+      const other = this.pool(member)
+      const replica = other.replicas.get(container)
+      if (other.process?.registered !== true || (replica?.epoch ?? 0) > epoch) return false
+      return replica !== undefined || epoch === 1 || resyncing.includes(member)
+    }
+    const remove = inSync.filter((member) => !reached(member))
+    const add = resyncing.filter(reached)
+    const acknowledged = this.acknowledged.get(container) ?? 0
+    assert(own.version >= acknowledged, `container ${container}: master ${number} lacks an acknowledged write`)
+    const version = own.version + 1
+    for (const member of [...inSync, ...add])
+      if (!remove.includes(member)) this.pool(member).replicas.set(container, { epoch, version })
+    if (remove.length === 0 && inSync.length >= location.minimum) {
+      this.acknowledged.set(container, version)
+      this.writes++
+    }
+    if (remove.length + add.length === 0 || !this.chance(0.3)) return
+    const { incarnation } = process
+    this.later(() => {
+      this.accepted({
+        type: 'reconfigure',
+        request: { server: server(number), incarnation, container, epoch, remove, add },
+      })
+    })
+  }
+
+  private check(): void {
+    const acting = new Set<ContainerId>()
+    for (const [number, { process }] of this.pools) {
+      if (process === undefined || this.world.nowMs > process.leaseEndMs) continue
+      for (const { container, epoch } of process.masters.values()) {
+        assert(!acting.has(container), `container ${container} has two masters`)
+        acting.add(container)
+        const name = `${number}/${process.incarnation}`
+        const of = `${container}/${epoch}`
+        const first = this.masters.get(of) ?? name
+        const sameServer = first.split('/')[0] === String(number)
+        assert(first === name || (epoch === 1 && sameServer), `container ${container}: two masters in epoch ${epoch}`)
+        this.masters.set(of, name)
+      }
+    }
+    for (const { container, epoch, inSync, resyncing } of this.world.state.containers.values()) {
+      const sets = JSON.stringify([inSync, resyncing])
+      const of = `${container}/${epoch}`
+      assert((this.configurations.get(of) ?? sets) === sets, `container ${container}: epoch ${epoch} was changed`)
+      this.configurations.set(of, sets)
+    }
+  }
+
+  /** Containers that are not whole. */
+  broken(): readonly Location[] {
+    return [...this.world.state.containers.keys()]
+      .map((id) => this.world.at(id))
+      .filter(({ master, inSync, resyncing }) => master === undefined || inSync.length !== 3 || resyncing.length > 0)
+  }
+}
+
+t.test('random faults break no promise, and heal', async (t) => {
+  const base = Number(process.env.SEED ?? Math.floor(Math.random() * 1e6))
+  t.comment(`SEED=${base}`)
+  let writes = 0
+  for (let round = 0; round < 12; round++) {
+    const seed = ((base + round) % 1e6) / 1e6
+    const simulation = new Simulation(seed)
+    try {
+      simulation.run(3000, false)
+      simulation.world.createVolume()
+      simulation.world.send({ type: 'allocate', request: { volume: 'home' } })
+      simulation.run(60_000, true)
+      simulation.run(30_000, false)
+      t.strictSame(simulation.broken(), [], `SEED=${base + round}: all containers are in sync in the end`)
+      writes += simulation.writes
+    } catch (error) {
+      t.fail(`SEED=${base + round}: ${(error as Error).stack}`)
+    }
+  }
+  t.ok(writes > 10_000, `${writes} acknowledged writes`)
+})
