@@ -1,0 +1,84 @@
+/**
+ * A full disk costs nothing but space: the cluster goes on elsewhere or says ENOSPC, and goes on when space returns.
+ *
+ * Scenario: four fileservers, one of them on a small ext4 of its own. Something else fills this disk to the last byte
+ * while files are written. Each file is either written, and then read back, or refused with NO_SPACE. When the disk
+ * has room again, writes succeed, and every container has its full in-sync set.
+ */
+import { execFileSync } from 'node:child_process'
+import { rmSync } from 'node:fs'
+import { join } from 'node:path'
+import { setTimeout as sleep } from 'node:timers/promises'
+import t from 'tap'
+import { type Client, connect } from '../../client/index.ts'
+import { Failure } from '../../protocol/failures.ts'
+import { withCluster } from '../harness/cluster.ts'
+import { bytesOf } from '../harness/ledger.ts'
+import { needs } from '../harness/needs.ts'
+import { makeLoopDisk } from '../harness/power.ts'
+import { makeScratch } from '../harness/scratch.ts'
+
+t.setTimeout(180_000)
+
+const MiB = 1024 * 1024
+const diskBytes = 320 * MiB
+const reserveBytes = 32 * MiB
+const fileBytes = 4 * MiB
+const healthyMs = 60_000
+
+t.test('a full disk loses nothing, and the cluster goes on when space returns', needs('root', 'loop'), async (t) => {
+  const { directory, remove } = makeScratch('full')
+  t.teardown(remove)
+  const disk = makeLoopDisk(directory, 'small', diskBytes)
+  t.teardown(disk.remove)
+  const pool = (index: number): string | undefined => (index === 1 ? join(disk.directory, 'pool') : undefined)
+  await withCluster(t, { directory, pool, reserveBytes, gateways: 0 }, async (cluster) => {
+    await cluster.command('volume', 'create', 'main', '--mount', '/', '--chunk-size', '1M')
+    const client = await connect({ cldb: [cluster.cldb] })
+    t.teardown(() => client.close())
+    const written: string[] = []
+    const refused: string[] = []
+    const write = async (name: string): Promise<void> => {
+      try {
+        await client.fs.writeFile(`/${name}`, bytesOf(name, 1, fileBytes), { flush: true })
+        written.push(name)
+      } catch (error) {
+        if (!(error instanceof Failure) || error.failure !== 'NO_SPACE') throw error
+        refused.push(name)
+      }
+    }
+    for (let i = 0; i < 8; i++) await write(`before-${i}`)
+    t.strictSame(refused, [], 'there is space at first')
+
+    const filler = join(disk.directory, 'filler')
+    // It ends with "no space left on device": that is what it is for.
+    t.throws(() => execFileSync('dd', ['if=/dev/zero', `of=${filler}`, 'bs=64k'], { stdio: 'ignore' }))
+    for (let i = 0; i < 16; i++) await write(`during-${i}`)
+    t.comment(`with one full disk: ${refused.length} of 16 files were refused with NO_SPACE`)
+    t.strictSame(await differing(client, written), [], 'every file that was written is read back')
+    const { servers } = await cluster.status()
+    t.ok(
+      servers.some(({ full }) => full),
+      'the status shows which server is full',
+    )
+
+    rmSync(filler)
+    await sleep(1000)
+    refused.length = 0
+    for (let i = 0; i < 8; i++) await write(`after-${i}`)
+    t.strictSame(refused, [], 'with space again, every write succeeds')
+    await cluster.waitHealthy(healthyMs)
+    t.strictSame(await differing(client, written), [], 'every file is what was written')
+    t.notOk(
+      (await cluster.status()).servers.some(({ full }) => full),
+      'no server is full any more',
+    )
+  })
+})
+
+async function differing(client: Client, names: readonly string[]): Promise<readonly string[]> {
+  const bad: string[] = []
+  for (const name of names)
+    if (!bytesOf(name, 1, fileBytes).equals(await client.fs.readFile(`/${name}`))) bad.push(name)
+  return bad
+}

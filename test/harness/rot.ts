@@ -1,0 +1,29 @@
+/**
+ * Rot: a byte of a file on disk that is no longer what was written.
+ *
+ * Not pure: changes files behind the back of the process that owns them.
+ */
+import { closeSync, openSync, readdirSync, readFileSync, readSync, writeSync } from 'node:fs'
+import { join } from 'node:path'
+
+export type Place = { readonly path: string; readonly offset: number }
+
+/** @returns where `bytes` stand in a file below `directory`. */
+export function findBytes(directory: string, bytes: Uint8Array): Place | undefined {
+  const entries = readdirSync(directory, { recursive: true, withFileTypes: true })
+  for (const entry of entries.filter((entry) => entry.isFile())) {
+    const path = join(entry.parentPath, entry.name)
+    const offset = readFileSync(path).indexOf(bytes)
+    if (offset >= 0) return { path, offset }
+  }
+  return undefined
+}
+
+export function flipByte({ path, offset }: Place): void {
+  const byte = Buffer.alloc(1)
+  const file = openSync(path, 'r+')
+  readSync(file, byte, 0, 1, offset)
+  byte[0]! ^= 0xff
+  writeSync(file, byte, 0, 1, offset)
+  closeSync(file)
+}
