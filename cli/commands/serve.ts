@@ -72,8 +72,16 @@ async function serve(part: string, prepare: Prepare, file: string): Promise<void
 
 async function prepareFrom(file: string, prepare: Prepare): Promise<() => Promise<Server>> {
   try {
-    return await prepare(JSON.parse(await readFile(file, 'utf8')))
+    return await prepare(parseJson(await readFile(file, 'utf8')))
   } catch (error) {
     throw new Failure('INVALID', `${file}: ${explain(error)}`, { cause: error })
+  }
+}
+
+function parseJson(text: string): unknown {
+  try {
+    return JSON.parse(text)
+  } catch (error) {
+    throw new Failure('INVALID', `not JSON: ${explain(error)}`, { cause: error })
   }
 }

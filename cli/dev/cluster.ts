@@ -86,11 +86,11 @@ export async function startCluster(options: ClusterOptions): Promise<Cluster> {
     const last = await lastAddresses(at('cluster.json'))
     const cldbPort = await freePort('127.0.0.1', last === undefined ? cldbPortDefault : portOf(last.cldb))
     const cldb = `127.0.0.1:${cldbPort}`
-    await launch(cldbs, 'cldb', 'cldb', { directory: at('cldb'), address: cldb, ...options.cldb })
+    await launch(cldbs, 'cldb', 'cldb', { directory: at('cldb'), listen: cldb, ...options.cldb })
 
     const starting = Array.from({ length: options.fileservers }, (_, i) => {
       const name = `fileserver-${i + 1}`
-      const config = { directory: at(name), address: '127.0.0.1:0', cldb: [cldb], topology: `/embedded/${name}` }
+      const config = { directory: at(name), listen: '127.0.0.1:0', cldb: [cldb], topology: `/embedded/${name}` }
       return launch(fileservers, 'fileserver', name, { ...config, ...options.fileserver })
     })
     await Promise.all(starting)
@@ -101,7 +101,7 @@ export async function startCluster(options: ClusterOptions): Promise<Cluster> {
     const port = await freePort(host, wanted)
     if (port !== wanted) say(`port ${wanted} is taken or not permitted: the gateway listens on ${port}`)
     const nfs = `${host}:${port}`
-    await launch(gateways, 'nfsd', 'nfsd', { address: nfs, cldb: [cldb], exports: at('exports'), ...options.nfsd })
+    await launch(gateways, 'nfsd', 'nfsd', { listen: nfs, cldb: [cldb], exports: at('exports'), ...options.nfsd })
     await writeWhole(at('cluster.json'), { cldb, nfs } satisfies Addresses)
     return { cldb, nfs, directory, exportsFile: at('exports'), fileservers, close }
   } catch (error) {
