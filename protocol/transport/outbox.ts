@@ -11,8 +11,6 @@ import { type Payload, payloadBytes } from './transport.ts'
 import { packShared } from './wire.ts'
 
 const batchBytes = 64 * 1024
-/** A payload up to this goes into the batch: copying it costs less than a buffer of its own in writev. */
-const copiedBytesMax = 4096
 const noPayload: Payload = []
 
 export class Outbox {
@@ -61,17 +59,11 @@ export class Outbox {
     const at = this.reserve(frameBytes + messageBytes)
     writeHead(this.batch, at, { kind, number, id, messageBytes, payloadBytes: payloadLength, timeoutMs })
     packed.copy(this.batch, at + frameBytes, packed.start, packed.end)
-    if (payloadLength <= copiedBytesMax) {
-      for (const piece of payload) {
-        const pieceAt = this.reserve(piece.length)
-        this.batch.set(piece, pieceAt)
-      }
-      release?.()
-    } else {
+    if (payloadLength > 0) {
       this.cut()
-      for (const piece of payload) this.pieces.push(piece)
-      if (release !== undefined) this.releases.push(release)
+      for (const piece of payload) if (piece.length > 0) this.pieces.push(piece)
     }
+    if (release !== undefined) this.releases.push(release)
     this.unflushedBytes += frameBytes + messageBytes + payloadLength
     if (!this.scheduled) {
       this.scheduled = true
