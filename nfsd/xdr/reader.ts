@@ -62,11 +62,11 @@ export class XdrReader {
   fixed(length: number): Uint8Array {
     this.#need(length)
     this.#fill()
-    const at = this.#at
-    if (this.#piece.length - at >= length) {
+    if (this.#piece.length - this.#at >= length) {
+      const bytes = this.#piece.subarray(this.#at, this.#at + length)
       this.#skip(length)
       this.#pad(length)
-      return this.#piece.subarray(at, at + length)
+      return bytes
     }
     const bytes = new Uint8Array(length)
     let done = 0
