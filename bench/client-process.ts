@@ -23,7 +23,6 @@ const tasks = {
   connect: async ({ cldb }: { readonly cldb: string }): Promise<void> => {
     client = await connect({ cldb: [cldb] })
   },
-  close: async (_: object): Promise<void> => client?.close(),
   write: (streams: Streams): Promise<Sample> => write(fs(), streams),
   read: (streams: Streams): Promise<Sample> => read(fs(), streams),
   remove: (streams: Streams): Promise<void> => remove(fs(), streams),

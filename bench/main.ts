@@ -34,7 +34,7 @@ const options = new Command('bench')
   .option('--quick', 'smaller and shorter: under 50 s')
   .option('--directory <directory>', 'where the servers keep their data: on a real disk', tmpdir())
   .addOption(new Option('--only <name...>', 'only these measurements').choices(names))
-  .option('--profile <directory>', 'have every process write a CPU profile there, and print where its time went')
+  .option('--profile <directory>', 'have every process write a CPU profile below it, and print where its time went')
   .parse()
   .opts<Options>()
 
@@ -56,26 +56,38 @@ async function run(): Promise<void> {
     throw new Error(`${options.directory} is in memory: name a --directory on a disk`)
   const directory = await mkdtemp(join(resolve(options.directory), 'holdfast-bench-'))
   undo.push(() => rm(directory, { recursive: true }))
-  const profiling = options.profile === undefined ? undefined : resolve(options.profile)
-  if (profiling !== undefined) await mkdir(profiling, { recursive: true })
+  const started = new Date().toISOString().replaceAll(':', '-')
+  const profiling = options.profile === undefined ? undefined : resolve(options.profile, started)
 
-  const chain = await startChain(directory, profiling)
-  undo.push(chain.stop)
-  const cluster = await startCluster(directory, profiling)
-  undo.push(cluster.stop)
-  const client = startWorker<ClientTasks>('client', programPath('./client-process', import.meta.url), profiling)
-  undo.push(client.stop)
-  await client.call('connect', { cldb: cluster.cldb })
-
-  const bench = { chain, client, programs: [client, ...cluster.programs], directory }
+  const chain = once(async () => {
+    const started = await startChain(directory, profiling)
+    undo.push(started.stop)
+    return started
+  })
+  const application = once(async () => {
+    const cluster = await startCluster(directory, profiling)
+    undo.push(cluster.stop)
+    const client = startWorker<ClientTasks>('client', programPath('./client-process', import.meta.url), profiling)
+    undo.push(client.stop)
+    await client.call('connect', { cldb: cluster.cldb })
+    return { client, programs: [client, ...cluster.programs] }
+  })
   const scale = options.quick === true ? quick : full
-  const figures = await measure({ ...bench, scale }, options.only ?? names, say)
-  await client.call('close', {})
+  const figures = await measure({ chain, application, directory, scale }, options.only ?? names, say)
   await cleanUp()
 
   process.stdout.write(`${toTable(figures)}\n`)
   if (options.json !== undefined) await writeFile(options.json, `${JSON.stringify(toJson(figures), null, 2)}\n`)
   if (profiling !== undefined) process.stdout.write(`\n${await describeProfiles(profiling)}\n`)
+}
+
+/** Starts a thing when it is first needed, and only then. */
+function once<T>(start: () => Promise<T>): () => Promise<T> {
+  let started: Promise<T> | undefined
+  return () => {
+    started ??= start()
+    return started
+  }
 }
 
 /** One line that changes on a terminal, and nothing elsewhere. */

@@ -6,7 +6,7 @@
  * calls and other threads' waits included; `(idle)` is no work at all and is left out of the shares.
  */
 import { readdir, readFile } from 'node:fs/promises'
-import { basename, join } from 'node:path'
+import { dirname, join } from 'node:path'
 import Table from 'cli-table3'
 
 type CallFrame = { readonly functionName: string; readonly url: string; readonly lineNumber: number }
@@ -46,9 +46,11 @@ function placeOf({ functionName, url, lineNumber }: CallFrame): string {
   return `${name} ${path.replace(/^.*node_modules\//, '').replace(/^dist\//, '')}:${lineNumber + 1}`
 }
 
-/** @returns a table for each profile in the directory: its functions with the longest self times. */
+/** @returns a table for each profile below the directory: its functions with the longest self times. */
 export async function describeProfiles(directory: string): Promise<string> {
-  const names = (await readdir(directory)).filter((name) => name.endsWith('.cpuprofile')).toSorted()
+  const names = (await readdir(directory, { recursive: true }))
+    .filter((name) => name.endsWith('.cpuprofile'))
+    .toSorted()
   const parts: string[] = []
   for (const name of names) {
     const profile = JSON.parse(await readFile(join(directory, name), 'utf8')) as CpuProfile
@@ -60,7 +62,7 @@ export async function describeProfiles(directory: string): Promise<string> {
     })
     for (const { place, ms, share } of functions.slice(0, topCount))
       table.push([ms.toFixed(0), (share * 100).toFixed(1), place])
-    parts.push(`${basename(name, '.cpuprofile')}: busy for ${(busyMs / 1000).toFixed(1)} s\n${table}`)
+    parts.push(`${dirname(name)}: busy for ${(busyMs / 1000).toFixed(1)} s\n${table}`)
   }
   return parts.join('\n\n')
 }

@@ -7,7 +7,7 @@
  */
 import type { Chain } from './chain.ts'
 import type { ClientTasks } from './client-process.ts'
-import { median, rate } from './measure.ts'
+import { median, rate, type Sample } from './measure.ts'
 import { warmMemory } from './memory.ts'
 import type { Figure, Figures } from './report.ts'
 import { cpuSeconds, type Program, type Worker } from './worker.ts'
@@ -38,11 +38,16 @@ export const quick: Scale = {
   secondsMax: 40,
 }
 
-export type Bench = {
-  readonly chain: Chain
+export type Application = {
   readonly client: Worker<ClientTasks>
   /** The client and all servers: whose CPU time counts. */
   readonly programs: readonly Program[]
+}
+
+/** The chain and the cluster start when something first asks for them. */
+export type Bench = {
+  readonly chain: () => Promise<Chain>
+  readonly application: () => Promise<Application>
   readonly directory: string
   readonly scale: Scale
 }
@@ -55,13 +60,14 @@ const copies = 3
 const mebibyte = 2 ** 20
 
 async function bareChain({ chain, scale }: Round): Promise<Figures> {
-  const { bytes, seconds } = await chain.run(scale.streamBytes / mebibyte, false)
+  const { bytes, seconds } = await (await chain()).run(scale.streamBytes / mebibyte, false)
   return { bareChainMBs: bytes / 1e6 / seconds }
 }
 
 const sequential =
   (streams: 1 | 4): Measurement =>
-  async ({ client, programs, directory, scale, tag }) => {
+  async ({ application, directory, scale, tag }) => {
+    const { client, programs } = await application()
     const task = { name: `sequential-${tag}`, streams, bytes: scale.streamBytes }
     await warmMemory(directory, scale.streamBytes * copies)
     const before = cpuSeconds(programs)
@@ -79,16 +85,18 @@ const small =
   (
     group: string,
     inFlights: readonly number[],
-    run: (round: Round, inFlight: number) => Promise<{ readonly amount: number; readonly seconds: number }>,
+    run: (client: Worker<ClientTasks>, round: Round, inFlight: number) => Promise<Sample>,
   ): Measurement =>
   async (round) => {
+    const { client } = await round.application()
     const figures: { [F in Figure]?: number } = {}
-    for (const inFlight of inFlights) figures[`${group}.${inFlight}` as Figure] = rate(await run(round, inFlight))
+    for (const inFlight of inFlights)
+      figures[`${group}.${inFlight}` as Figure] = rate(await run(client, round, inFlight))
     return figures
   }
 
 const metadata = (task: 'creates' | 'stats' | 'unlinks', inFlights: readonly number[]): Measurement =>
-  small(task, inFlights, ({ client, tag, seconds }, inFlight) =>
+  small(task, inFlights, (client, { tag, seconds }, inFlight) =>
     client.call(task, { directory: `/${task}-${tag}-${inFlight}`, inFlight, seconds }),
   )
 
@@ -97,13 +105,13 @@ export const measurements = {
   sequential1: sequential(1),
   sequential4: sequential(4),
   creates: metadata('creates', [1, 16, 64]),
-  randRead4k: small('randRead4k', [1, 16], ({ client, seconds }, inFlight) =>
+  randRead4k: small('randRead4k', [1, 16], (client, { seconds }, inFlight) =>
     client.call('randomRead', { inFlight, seconds }),
   ),
-  randWrite4k: small('randWrite4k', [1, 16], ({ client, seconds }, inFlight) =>
+  randWrite4k: small('randWrite4k', [1, 16], (client, { seconds }, inFlight) =>
     client.call('randomWrite', { inFlight, seconds, synced: false }),
   ),
-  randWrite4kSync: small('randWrite4kSync', [1, 16], ({ client, seconds }, inFlight) =>
+  randWrite4kSync: small('randWrite4kSync', [1, 16], (client, { seconds }, inFlight) =>
     client.call('randomWrite', { inFlight, seconds, synced: true }),
   ),
   stats: metadata('stats', [16]),
@@ -118,10 +126,11 @@ export async function measure(
   names: readonly MeasurementName[],
   say: (line: string) => void,
 ): Promise<Figures> {
-  const { client, scale } = bench
+  const { scale } = bench
   const begin = performance.now()
   const samples = new Map<string, number[]>()
-  if (names.some((name) => name.startsWith('rand'))) await client.call('prepareRandom', { bytes: scale.randomBytes })
+  if (names.some((name) => name.startsWith('rand')))
+    await (await bench.application()).client.call('prepareRandom', { bytes: scale.randomBytes })
   let roundMs = 0
   for (let round = 0; round <= scale.rounds; round++) {
     const now = performance.now()

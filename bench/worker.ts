@@ -8,7 +8,7 @@
 import { type ChildProcess, fork } from 'node:child_process'
 import { once } from 'node:events'
 import { readFileSync } from 'node:fs'
-import { extname } from 'node:path'
+import { extname, join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 
 /** USER_HZ of every Linux that Node.js runs on: clock ticks a second in /proc. */
@@ -31,7 +31,7 @@ export type Worker<T extends Tasks> = Program & {
   readonly call: <K extends keyof T & string>(task: K, argument: Argument<T, K>) => Promise<Result<T, K>>
 }
 
-/** Where CPU profiles go; undefined: none are made. */
+/** Directory for CPU profiles; undefined: none are made. */
 export type Profiling = string | undefined
 
 type Request = { readonly id: number; readonly task: string; readonly argument: never }
@@ -42,8 +42,9 @@ export function programPath(name: string, from: string): string {
   return fileURLToPath(new URL(`${name}${extname(fileURLToPath(from))}`, from))
 }
 
+/** A directory for each process, where each of its threads writes a file. */
 const profileFlags = (name: string, profiling: Profiling): string[] =>
-  profiling === undefined ? [] : ['--cpu-prof', `--cpu-prof-dir=${profiling}`, `--cpu-prof-name=${name}.cpuprofile`]
+  profiling === undefined ? [] : ['--cpu-prof', `--cpu-prof-dir=${join(profiling, name)}`]
 
 /** @returns utime + stime of the content of a /proc/PID/stat; the command's name may hold any character. */
 export function parseCpuSeconds(stat: string): number {
