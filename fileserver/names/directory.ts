@@ -13,7 +13,7 @@ import { hash64 } from '../../protocol/hash.ts'
 import type { Inode } from '../../protocol/ids.ts'
 import { type Kind, nameBytesMax } from '../../protocol/messages/attributes.ts'
 import { kindNumber, kindOf } from './inode.ts'
-import { endsWith, entryKey, get32, get64, put64 } from './keys.ts'
+import { endsWith, entryKey, get32, get64, put32, put64 } from './keys.ts'
 import type { Draft, NameContext, Reader } from './mutation.ts'
 
 /** Names that may share a home before a directory counts as full for them: bounds what crafted names can cost. */
@@ -54,7 +54,7 @@ export function checkName(name: Uint8Array): 'self' | 'parent' | undefined {
 function encodeEntry(name: Uint8Array, entry: Entry): Uint8Array {
   const bytes = Buffer.allocUnsafe(headBytes + name.length)
   bytes[0] = kindNumber(entry.kind) + 1
-  bytes.writeUInt32BE(entry.generation, 1)
+  put32(bytes, entry.generation, 1)
   put64(bytes, entry.inode, 5)
   bytes.set(name, headBytes)
   return bytes

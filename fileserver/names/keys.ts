@@ -10,10 +10,23 @@ import type { ContainerId, Inode } from '../../protocol/ids.ts'
 
 const high = 2 ** 32
 
+// Byte by byte: Buffer's own methods check their arguments, which measured twice as slow.
+export function put16(bytes: Uint8Array, value: number, at: number): void {
+  bytes[at] = value >>> 8
+  bytes[at + 1] = value
+}
+
+export function put32(bytes: Uint8Array, value: number, at: number): void {
+  bytes[at] = value >>> 24
+  bytes[at + 1] = value >>> 16
+  bytes[at + 2] = value >>> 8
+  bytes[at + 3] = value
+}
+
 /** `value`: any safe integer. */
-export function put64(bytes: Buffer, value: number, at: number): void {
-  bytes.writeInt32BE(Math.floor(value / high), at)
-  bytes.writeUInt32BE(value >>> 0, at + 4)
+export function put64(bytes: Uint8Array, value: number, at: number): void {
+  put32(bytes, Math.floor(value / high), at)
+  put32(bytes, value, at + 4)
 }
 
 export const get16 = (bytes: Uint8Array, at: number): number => (bytes[at]! << 8) | bytes[at + 1]!
