@@ -1,11 +1,11 @@
 /**
  * What this client knows of files beyond their inline bytes: chunk size, last seen size, and where chunks are.
  *
- * A cache of bounded size, the longest unused file first to go. A chunk that was allocated stays where it is until
- * a truncation drops it, so an entry is trusted until a call to it fails or comes back short; a chunk that was
- * missing is never remembered as missing. `sizeBytes` is a hint: it says only up to where a read needs no check.
+ * A cache of bounded size, the longest unused file first to go. A chunk's data container never changes while the file
+ * lives, so an entry that is there is right; a chunk that was missing is never remembered as missing. `sizeBytes` is a
+ * hint: it says only up to where a read needs no check.
  */
-import { type ContainerId, type Fid, formatFid } from '../../protocol/ids.ts'
+import { type Fid, formatFid } from '../../protocol/ids.ts'
 import { type Attributes, type Chunk, inlineBytesMax } from '../../protocol/messages/attributes.ts'
 import { files } from '../../protocol/messages/files.ts'
 import type { Remote } from './remote.ts'
@@ -49,19 +49,6 @@ export class Layouts {
     else if (attributes.sizeBytes > inlineBytesMax) this.#add(key, attributes)
   }
 
-  /** After a change of size by this client: chunks beyond it are no more. */
-  cut(attributes: Attributes): void {
-    const layout = this.#files.get(formatFid(attributes.fid))
-    if (layout === undefined) return
-    layout.sizeBytes = attributes.sizeBytes
-    const kept = chunkCount(layout)
-    for (const index of layout.chunks.keys()) if (index >= kept) layout.chunks.delete(index)
-  }
-
-  forget(fid: Fid): void {
-    this.#files.delete(formatFid(fid))
-  }
-
   async load(fid: Fid): Promise<Layout> {
     const known = this.find(fid)
     if (known !== undefined) return known
@@ -79,8 +66,14 @@ export class Layouts {
       count: asked,
       allocate,
     }))
-    if (layout.chunks.size + asked > chunksMax) layout.chunks.clear()
-    for (const [offset, container] of reply.containers.entries()) place(layout, fid, first + offset, container)
+    for (const [place, container] of reply.containers.entries()) {
+      if (container === undefined) continue
+      const index = first + place
+      // To the end of the order even if it was known, so that what was just asked for is the last to go.
+      layout.chunks.delete(index)
+      layout.chunks.set(index, { container, owner: fid, index })
+    }
+    while (layout.chunks.size > chunksMax) layout.chunks.delete(layout.chunks.keys().next().value!)
     layout.sizeBytes = reply.attributes.sizeBytes
     return reply.attributes
   }
@@ -94,8 +87,3 @@ export class Layouts {
 }
 
 const chunkCount = (layout: Layout): number => Math.ceil(layout.sizeBytes / layout.chunkBytes)
-
-function place(layout: Layout, owner: Fid, index: number, container: ContainerId | undefined): void {
-  if (container === undefined) layout.chunks.delete(index)
-  else if (layout.chunks.get(index)?.container !== container) layout.chunks.set(index, { container, owner, index })
-}

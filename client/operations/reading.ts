@@ -6,9 +6,8 @@
  * lies in a chunk that is not known, is read after asking for the file's map and attributes of one moment: then a
  * chunk's missing bytes are zeros up to the size.
  */
-import { isFailure } from '../../protocol/failures.ts'
 import type { Fid } from '../../protocol/ids.ts'
-import { type Attributes, inlineBytesMax } from '../../protocol/messages/attributes.ts'
+import { type Attributes, fileBytesMax, inlineBytesMax } from '../../protocol/messages/attributes.ts'
 import { files } from '../../protocol/messages/files.ts'
 import { type Payload, payloadBytes } from '../../protocol/transport/transport.ts'
 import type { Read } from '../operations.ts'
@@ -26,6 +25,7 @@ export class Reading {
   }
 
   async read(fid: Fid, offset: number, length: number): Promise<Read> {
+    if (offset >= fileBytesMax) return { payload: [], end: true }
     if (offset >= inlineBytesMax && length > 0) return await this.#chunks(fid, offset, length, false)
     const inlineLength = Math.min(length, inlineBytesMax - offset)
     const first = await this.#inline(fid, offset, Math.max(0, inlineLength))
@@ -77,13 +77,6 @@ export class Reading {
   async #part(layout: Layout, { index, offset, length }: Part): Promise<Payload> {
     const chunk = layout.chunks.get(index)
     if (chunk === undefined) return []
-    try {
-      return (await this.#remote.call(chunk.container, files.calls.readChunk, { chunk, offset, length })).payload
-    } catch (error) {
-      // The chunk was dropped by a truncation since we learnt of it: as short as can be, so that the caller asks again.
-      if (!isFailure(error, 'STALE', 'NOT_FOUND')) throw error
-      if (layout.chunks.get(index) === chunk) layout.chunks.delete(index)
-      return []
-    }
+    return (await this.#remote.call(chunk.container, files.calls.readChunk, { chunk, offset, length })).payload
   }
 }

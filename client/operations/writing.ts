@@ -5,7 +5,7 @@
  * every reader sees it, and the file's times say so. The parts of one write go out side by side.
  */
 import { Cursor } from '../../protocol/bytes.ts'
-import { Failure, isFailure } from '../../protocol/failures.ts'
+import { Failure } from '../../protocol/failures.ts'
 import { payloadSums } from '../../protocol/hash.ts'
 import type { Fid } from '../../protocol/ids.ts'
 import {
@@ -28,7 +28,7 @@ import type { Remote } from './remote.ts'
 
 type InlineWritten = ReplyOf<typeof files.calls.write>
 
-export const beforeOf = ({ sizeBytes, modified, changed }: Attributes): Before => ({ sizeBytes, modified, changed })
+const beforeOf = ({ sizeBytes, modified, changed }: Attributes): Before => ({ sizeBytes, modified, changed })
 
 export class Writing {
   readonly #remote: Remote
@@ -46,14 +46,12 @@ export class Writing {
     const end = offset + length
     if (length > payloadBytesMax) throw new Failure('TOO_LARGE', `a write of ${length} bytes`)
     if (end > fileBytesMax) throw new Failure('FILE_TOO_LARGE', `a write up to ${end} bytes`)
-    if (length === 0 || end <= inlineBytesMax) {
-      const { before, attributes, token } = await this.#inline(
-        fid,
-        Math.min(offset, inlineBytesMax),
-        payload,
-        length,
-        stable,
-      )
+    if (length === 0) {
+      const { attributes } = (await this.#remote.call(fid.container, files.calls.getattr, { fid })).reply
+      return { before: beforeOf(attributes), attributes, tokens: [] }
+    }
+    if (end <= inlineBytesMax) {
+      const { before, attributes, token } = await this.#inline(fid, offset, payload, length, stable)
       return { before, attributes, tokens: stable ? [] : [token] }
     }
     const cursor = new Cursor(payload)
@@ -86,24 +84,14 @@ export class Writing {
 
   async #chunk(fid: Fid, layout: Layout, part: Part, payload: Payload, stable: boolean): Promise<Token> {
     const sums = payloadSums(payload, part.length)
-    const send = async (chunk: Chunk): Promise<Token> => {
-      const { reply } = await this.#remote.change(
-        chunk.container,
-        files.calls.writeChunk,
-        (ticket) => ({ ticket, chunk, offset: part.offset, stable, sums }),
-        payload,
-      )
-      return reply.token
-    }
-    const known = layout.chunks.get(part.index)
-    if (known === undefined) return await send(await this.#allocate(fid, layout, part.index))
-    try {
-      return await send(known)
-    } catch (error) {
-      // The chunk was dropped by a truncation since we learnt of it.
-      if (!isFailure(error, 'STALE', 'NOT_FOUND')) throw error
-      return await send(await this.#allocate(fid, layout, part.index))
-    }
+    const chunk = layout.chunks.get(part.index) ?? (await this.#allocate(fid, layout, part.index))
+    const { reply } = await this.#remote.change(
+      chunk.container,
+      files.calls.writeChunk,
+      (ticket) => ({ ticket, chunk, offset: part.offset, stable, sums }),
+      payload,
+    )
+    return reply.token
   }
 
   async #allocate(fid: Fid, layout: Layout, index: number): Promise<Chunk> {
