@@ -20,7 +20,7 @@ type Answer = { readonly allowed: Promise<Allowed>; readonly endsMs: number }
 
 export class Permissions {
   readonly #access: Operations['access']
-  readonly #clock: Clock
+  readonly #clock: Pick<Clock, 'monotonicMs'>
   readonly #lifetimeMs: number
   readonly #filesMax: number
   /** By file, then by caller. The file that was first asked about is first, and goes first. */
@@ -28,7 +28,7 @@ export class Permissions {
 
   constructor(
     access: Operations['access'],
-    clock: Clock,
+    clock: Pick<Clock, 'monotonicMs'>,
     limits: { readonly lifetimeMs: number; readonly filesMax: number },
   ) {
     this.#access = access
