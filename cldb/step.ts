@@ -198,11 +198,11 @@ function noteStrays(draft: Draft, id: ServerId, held: ReadonlySet<ContainerId>):
 /** What a server's registration means to one container that names it. */
 function returned(draft: Draft, named: Container, id: ServerId, held: boolean, sameProcess: boolean): void {
   let container = held ? markCreated(draft, named) : named
-  if (!sameProcess && container.master === id && container.created) {
+  if (!sameProcess && container.master === id) {
     vacate(draft, container)
     container = draft.containers.get(container.container)!
   }
-  const lost = !sameProcess && container.created && !held && container.inSync.includes(id)
+  const lost = !sameProcess && !held && container.inSync.includes(id)
   if (lost && container.inSync.length > 1)
     container = draft.configure(container, {
       inSync: container.inSync.filter((member) => member !== id),

@@ -177,9 +177,9 @@ class Simulation {
       pool.replicas.delete(container)
   }
 
+  /** A master without a replica makes an empty one: the CLDB names nobody master who has lost his. */
   private assume(pool: Pool, process: Process, location: Location): void {
     const replica = pool.replicas.get(location.container)
-    if (replica === undefined && location.epoch !== 1) return
     if (replica !== undefined && replica.epoch > location.epoch) return
     pool.replicas.set(location.container, { epoch: location.epoch, version: replica?.version ?? 0 })
     process.masters.set(location.container, location)
@@ -221,8 +221,7 @@ class Simulation {
     const reached = (member: ServerId): boolean => {
       const other = this.pool(member)
       const replica = other.replicas.get(container)
-      if (other.process?.registered !== true || (replica?.epoch ?? 0) > epoch) return false
-      return replica !== undefined || epoch === 1 || resyncing.includes(member)
+      return other.process?.registered === true && (replica?.epoch ?? 0) <= epoch
     }
     const remove = inSync.filter((member) => !reached(member))
     const add = resyncing.filter(reached)
@@ -255,8 +254,7 @@ class Simulation {
         const name = `${number}/${process.incarnation}`
         const of = `${container}/${epoch}`
         const first = this.masters.get(of) ?? name
-        const sameServer = first.split('/')[0] === String(number)
-        assert(first === name || (epoch === 1 && sameServer), `container ${container}: two masters in epoch ${epoch}`)
+        assert(first === name, `container ${container}: two masters in epoch ${epoch}`)
         this.masters.set(of, name)
       }
     }
