@@ -52,7 +52,7 @@ export async function match(matching: Matching): Promise<Sequence> {
     throw new Failure('CORRUPT', `replica agrees up to ${point} only, of ${matching.committed()} that are committed`)
   matching.installing()
   const segments = log.manifest().map((segment) => ({ ...segment, chain: chainBytes(segment.chain) }))
-  const request = { container, epoch, committed: matching.committed(), segments }
+  const request = { container, epoch, master, committed: matching.committed(), segments }
   const { reply } = await connection.call(install, request, { timeoutMs: installTimeoutMs })
   return reply.last
 }

@@ -237,9 +237,42 @@ export class ContainerReplica {
     throw new Failure('CORRUPT', `a damaged block of container ${this.container} could not be fetched from any replica`)
   }
 
-  /** An event from a follower's calls (following.ts). */
   dispatch(event: Event): void {
     this.#guard(() => this.#dispatch(event))
+  }
+
+  /** A follower takes records of its master. @throws Failure with nothing changed unless they are the next. */
+  receive(payload: Payload, bytes: number): void {
+    try {
+      this.storage.receive(payload)
+    } catch (error) {
+      if (!isFailure(error, 'BAD_MESSAGE', 'CORRUPT')) this.#broken(error)
+      throw error
+    }
+    this.#environment.counters.bytesWritten += bytes
+    this.dispatch({ type: 'appended', last: this.storage.log.last })
+  }
+
+  /** Settles when everything that was received is durable. @throws Failure when it cannot be. */
+  async synced(): Promise<void> {
+    try {
+      await this.storage.sync()
+    } catch (error) {
+      this.#broken(error)
+      throw error
+    }
+    this.dispatch({ type: 'synced', durable: this.storage.log.durable })
+  }
+
+  /** A follower cuts its log after `after`. */
+  async rollback(after: Sequence): Promise<void> {
+    try {
+      await this.storage.rollback(after)
+    } catch (error) {
+      this.#broken(error)
+      throw error
+    }
+    this.dispatch({ type: 'rolledBack', last: after })
   }
 
   /** Stops for good: closes files, fails what waits. */

@@ -20,6 +20,7 @@ import type { Index } from '../index/store.ts'
 import type { EpochStart } from '../log/history.ts'
 import { type Entry, Log } from '../log/log.ts'
 import type { Draft } from '../log/record.ts'
+import { isInstalling } from './install.ts'
 import { SharedSync } from './waiters.ts'
 
 type State = { readonly epoch: Epoch; readonly starts: readonly EpochStart[]; readonly committed: Sequence }
@@ -69,6 +70,7 @@ export class Storage {
    */
   static async open(options: StorageOptions): Promise<Storage> {
     const { disk, directory, container } = options
+    if (isInstalling(disk, directory)) throw new Failure('CORRUPT', `the copy into ${directory} was not finished`)
     const state = loadState(disk, directory)
     const checkpoint = ContainerIndex.checkpoint(options.index, container)
     const log = Log.open(disk, directory, container, checkpoint, state.starts)
@@ -88,6 +90,11 @@ export class Storage {
     }
     await storage.sync()
     return storage
+  }
+
+  /** Writes the state file of a replica whose segments were copied. */
+  static found(disk: Disk, directory: string, of: Epoch, committed: Sequence): void {
+    saveState(disk, directory, { epoch: of, starts: [], committed })
   }
 
   get epoch(): Epoch {
@@ -156,12 +163,16 @@ export class Storage {
   }
 
   #save(state: State): void {
-    const body = pack([stateFormat, state.epoch, state.starts, state.committed])
-    const sum = Buffer.alloc(8)
-    sum.writeBigUInt64LE(hash64(body))
-    this.#options.disk.save(`${this.#options.directory}/state`, Buffer.concat([sum, body]))
+    saveState(this.#options.disk, this.#options.directory, state)
     this.#state = state
   }
+}
+
+function saveState(disk: Disk, directory: string, state: State): void {
+  const body = pack([stateFormat, state.epoch, state.starts, state.committed])
+  const sum = Buffer.alloc(8)
+  sum.writeBigUInt64LE(hash64(body))
+  disk.save(`${directory}/state`, Buffer.concat([sum, body]))
 }
 
 function loadState(disk: Disk, directory: string): State {

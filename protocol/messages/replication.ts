@@ -64,6 +64,7 @@ export const replication = {
       message({
         container,
         epoch,
+        master: serverShape,
         committed: sequenceShape,
         segments: list(message({ first: sequenceShape, sizeBytes: natural(), chain }), 100_000),
       }),

@@ -6,11 +6,13 @@
  * of request id 0, and touches nothing else. Reading stops while the half is busy, so a peer that sends faster than
  * it is served, or does not read its answers, is held back by TCP.
  */
+
 import type { Socket } from 'node:net'
 import { AssertionError } from '../assert.ts'
 import { natural, type Of, message as shape, text } from '../check.ts'
 import type { Clock, Timer } from '../clock.ts'
 import { Failure, type FailureCode } from '../failures.ts'
+import type { Log } from '../logging.ts'
 import { Decoder, type Frame, kinds, messageBytesMax, type Pieces } from './frame.ts'
 import { Outbox } from './outbox.ts'
 import { detailOf, readFailure, writeFailure } from './wire.ts'
@@ -26,11 +28,6 @@ export type Hello = Of<typeof helloShape>
 
 /** How long a peer may take to read why it is turned away. */
 const partingMs = 1000
-
-export type Log = {
-  readonly warn: (fields: object, message: string) => void
-  readonly error: (fields: object, message: string) => void
-}
 
 /** What a process says of itself and lends to all its connections. */
 export type Ends = {

@@ -6,8 +6,9 @@
  */
 import type { Socket } from 'node:net'
 import { Failure } from '../failures.ts'
+import { silentLog } from '../logging.ts'
 import { Caller } from './caller.ts'
-import { type Ends, FramedConnection, type Log } from './connection.ts'
+import { type Ends, FramedConnection } from './connection.ts'
 import { Dispatcher, routes } from './dispatcher.ts'
 import { acceptSockets, openSocket } from './sockets.ts'
 import type { Connection, Transport } from './transport.ts'
@@ -19,11 +20,9 @@ const scratch = Buffer.allocUnsafeSlow(256 * 1024)
 /** Below this a payload's rest is cheaper to copy than to read by a system call of its own. */
 const directBytesMin = 32 * 1024
 
-const silent: Log = { warn: () => undefined, error: () => undefined }
-
 export function tcpTransport(options: Pick<Ends, 'role' | 'cluster' | 'clock'> & Partial<Ends>): Transport {
   const ends: Ends = {
-    log: silent,
+    log: silentLog,
     onFatal: (error) =>
       queueMicrotask(() => {
         throw error

@@ -1,0 +1,102 @@
+/**
+ * Answers a master's calls (protocol/messages/replication.ts) for the replicas of this pool.
+ *
+ * Driver. The rule for every call but `segment`: a lower epoch than the replica's own is refused, a higher one is
+ * stored before anything else is done.
+ */
+import { Failure } from '../protocol/failures.ts'
+import type { ContainerId, Epoch } from '../protocol/ids.ts'
+import { appendBytesMax, replication } from '../protocol/messages/replication.ts'
+import { type Handlers, payloadBytes } from '../protocol/transport/transport.ts'
+import type { Environment } from './replica/environment.ts'
+import type { ContainerReplica } from './replica/replica.ts'
+import type { Replicas } from './replicas.ts'
+
+const { segment: segmentCall } = replication.calls
+
+function demandEpoch(replica: ContainerReplica, epoch: Epoch): void {
+  if (replica.stopped !== undefined) throw new Failure('NOT_READY', `container ${replica.container} is being reopened`)
+  const { epoch: own, role } = replica.core
+  if (epoch < own) throw new Failure('STALE_EPOCH', `epoch ${epoch} is over, this is ${own}`)
+  if (epoch > own || role !== 'follower') throw new Failure('CONFLICT', `replica does not follow in epoch ${epoch}`)
+}
+
+/** @param learn finds out where the servers of a container listen. */
+export function followingHandlers(
+  environment: Environment,
+  replicas: Replicas,
+  learn: (container: ContainerId) => Promise<void>,
+): Handlers<typeof replication.calls> {
+  return {
+    follow: async ({ container, epoch }) => {
+      const replica = await replicas.followed(container)
+      if (replica.stopped !== undefined) throw new Failure('NOT_READY', `container ${container} is being reopened`)
+      if (epoch < replica.core.epoch)
+        throw new Failure('STALE_EPOCH', `epoch ${epoch} is over, this is ${replica.core.epoch}`)
+      replica.dispatch({ type: 'followed', epoch })
+      const { log } = replica.storage
+      return { reply: { history: log.history, committed: replica.core.committed, first: log.contiguousFrom } }
+    },
+
+    chains: ({ container, epoch, sequences }) => {
+      const replica = replicas.get(container)
+      demandEpoch(replica, epoch)
+      const chains = sequences.map((at) => {
+        const chain = replica.storage.log.chainAt(at)
+        if (chain === undefined) return Buffer.alloc(0)
+        const bytes = Buffer.alloc(8)
+        bytes.writeBigUInt64LE(chain)
+        return bytes
+      })
+      return { reply: { chains } }
+    },
+
+    rollback: async ({ container, epoch, after, chain }) => {
+      const replica = replicas.get(container)
+      demandEpoch(replica, epoch)
+      const { log } = replica.storage
+      if (after > log.last || after < replica.core.committed)
+        throw new Failure('BAD_MESSAGE', `cannot roll back to ${after}: committed is ${replica.core.committed}`)
+      if (log.chainAt(after) !== Buffer.from(chain).readBigUInt64LE())
+        throw new Failure('CORRUPT', `another chain at ${after}`)
+      await replica.rollback(after)
+      return { reply: {} }
+    },
+
+    append: ({ container, epoch, first, committed, durable }, payload) => {
+      const replica = replicas.get(container)
+      demandEpoch(replica, epoch)
+      const { log } = replica.storage
+      if (payload.length > 0) {
+        if (first !== log.next) throw new Failure('CONFLICT', `record ${first} does not follow ${log.last}`)
+        replica.receive(payload, payloadBytes(payload))
+      }
+      replica.dispatch({ type: 'heard', committed })
+      const reply = () => ({ reply: { appended: log.last, durable: log.durable, full: environment.full() } })
+      return durable ? replica.synced().then(reply) : reply()
+    },
+
+    install: async ({ container, epoch, master, committed, segments }) => {
+      demandEpoch(replicas.get(container), epoch)
+      await learn(container)
+      const wanted = segments.map(({ first, sizeBytes, chain }) => {
+        if (chain.length !== 8) throw new Failure('BAD_MESSAGE', 'a chain has 8 bytes')
+        return { first, sizeBytes, chain: Buffer.from(chain).readBigUInt64LE() }
+      })
+      const { connect, limits } = environment
+      const replica = await replicas.install(container, epoch, committed, wanted, async (first, offset, length) => {
+        const connection = await connect(master, limits.replicaTimeoutMs)
+        const request = { container, first, offset, length }
+        return (await connection.call(segmentCall, request, { timeoutMs: limits.replicaTimeoutMs * 4 })).payload
+      })
+      return { reply: { last: replica.storage.log.last } }
+    },
+
+    segment: async ({ container, first, offset, length }) => {
+      const { log } = replicas.get(container).storage
+      const bytes = Buffer.allocUnsafe(Math.min(length, appendBytesMax))
+      const count = await log.readSegmentLater(first, bytes, offset)
+      return { reply: {}, payload: [bytes.subarray(0, count)] }
+    },
+  }
+}

@@ -1,0 +1,142 @@
+/**
+ * Starts a fileserver: opens its storage pool and replicas, serves the data plane, joins the cluster.
+ *
+ * Not pure: this is where real disk, clock, sockets and randomness come in.
+ */
+import { randomBytes } from 'node:crypto'
+import { systemClock } from '../protocol/clock.ts'
+import { connectCldb } from '../protocol/cluster/cldb.ts'
+import { Connections } from '../protocol/cluster/connections.ts'
+import { openContainers } from '../protocol/cluster/containers.ts'
+import { Failure } from '../protocol/failures.ts'
+import { type ContainerId, type ServerId, serverId } from '../protocol/ids.ts'
+import { logger } from '../protocol/logging.ts'
+import type { Location } from '../protocol/messages/attributes.ts'
+import { control } from '../protocol/messages/control.ts'
+import { files } from '../protocol/messages/files.ts'
+import { replication } from '../protocol/messages/replication.ts'
+import { tcpTransport } from '../protocol/transport/tcp.ts'
+import { served } from '../protocol/transport/transport.ts'
+import type { FileserverConfig } from './config.ts'
+import { realDisk } from './disk.ts'
+import { followingHandlers } from './following.ts'
+import { openIndex } from './index/store.ts'
+import { Membership } from './membership.ts'
+import { format } from './names/operations.ts'
+import { openPool, saveIdentity } from './pool.ts'
+import { Reclaim } from './reclaim.ts'
+import type { Environment } from './replica/environment.ts'
+import { Replicas } from './replicas.ts'
+import { fileHandlers } from './service.ts'
+
+const tickMs = 50
+/** How long a look at the disk's free space is good for. */
+const spaceMs = 250
+const controlTimeoutMs = 2000
+
+export type RunningFileserver = {
+  /** `host:port` with the port that was really bound. */
+  readonly address: string
+  readonly close: () => Promise<void>
+}
+
+/**
+ * @param config as `fileserverConfig` parsed it.
+ * @throws Failure INVALID when the directory is no storage pool, WRONG_CLUSTER when it belongs to another cluster,
+ * DISK_FAILED when it cannot be read or another process has it open, UNAVAILABLE when the address cannot be bound.
+ */
+export async function startFileserver(config: FileserverConfig): Promise<RunningFileserver> {
+  const clock = systemClock
+  const log = logger('fileserver')
+  const disk = realDisk(config.directory)
+  const identity = openPool(disk, config.directory, () => serverId(randomBytes(8).toString('hex')))
+  let { cluster } = identity
+  const index = await openIndex(`${config.directory}/index`)
+  const cldb = connectCldb({ addresses: config.cldb, clock })
+  const transport = tcpTransport({ role: 'fileserver', cluster: () => cluster, clock, log })
+  const connections = new Connections(transport)
+  const containers = openContainers({ cldb, transport, clock })
+
+  const addresses = new Map<ServerId, string>()
+  const learn = (location: Location): void => {
+    for (const { server, address } of location.servers) addresses.set(server, address)
+  }
+  let spaceReadMs = Number.NEGATIVE_INFINITY
+  let full = false
+  const incarnation = randomBytes(6).readUIntBE(0, 6)
+
+  const environment: Environment = {
+    self: identity.server,
+    clock,
+    disk,
+    index,
+    directory: `${config.directory}/containers`,
+    log,
+    counters: { corruptBlocks: 0, repairedBlocks: 0, resyncs: 0, bytesWritten: 0, bytesRead: 0 },
+    random: Math.random,
+    connect: async (server, timeoutMs) => {
+      const address = addresses.get(server)
+      if (address === undefined) throw new Failure('UNAVAILABLE', `the address of server ${server} is unknown`)
+      return connections.open(address, timeoutMs)
+    },
+    leased: () => membership.leased,
+    full: () => {
+      const now = clock.monotonicMs()
+      if (now - spaceReadMs > spaceMs) {
+        spaceReadMs = now
+        full = disk.space().freeBytes < config.reserveBytes
+      }
+      return full
+    },
+    reconfigure: async (container, epoch, remove, add) => {
+      const request = { server: identity.server, incarnation, container, epoch, remove, add }
+      const { location } = await cldb.call(control.calls.reconfigure, request, controlTimeoutMs)
+      learn(location)
+      return location
+    },
+    limits: config,
+  }
+
+  const replicas = new Replicas(environment, (location) =>
+    location.kind === 'data'
+      ? []
+      : format({ container: location.container, volume: { chunkBytes: location.chunkBytes }, now: clock.now() }),
+  )
+  await replicas.openAll()
+  const reclaim = new Reclaim(environment, containers)
+  const locate = async (container: ContainerId): Promise<void> => {
+    const { locations } = await cldb.call(control.calls.locate, { containers: [container] }, controlTimeoutMs)
+    for (const location of locations) learn(location)
+  }
+  const listener = await transport.listen(config.listen, [
+    served(files, fileHandlers(environment, replicas, cldb, reclaim)),
+    served(replication, followingHandlers(environment, replicas, locate)),
+  ])
+  const address = config.advertise === '' ? listener.address : config.advertise
+  const presence = { address, topology: config.topology, incarnation, cluster }
+  const membership = new Membership(environment, cldb, replicas, presence, learn)
+
+  const close = async (): Promise<void> => {
+    membership.close()
+    clearInterval(ticking)
+    await listener.close()
+    await replicas.close()
+    containers.close()
+    connections.close()
+    cldb.close()
+    await index.close()
+  }
+  const ticking = setInterval(() => {
+    for (const replica of replicas.all()) replica.tick()
+  }, tickMs)
+  try {
+    cluster = await membership.join()
+  } catch (error) {
+    await close()
+    throw error
+  }
+  if (identity.cluster !== cluster) saveIdentity(disk, config.directory, { server: identity.server, cluster })
+  reclaim.start(replicas)
+  log.info({ server: identity.server, address, cluster }, 'serving')
+  return { address, close }
+}

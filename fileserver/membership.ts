@@ -1,0 +1,154 @@
+/**
+ * The fileserver's place in the cluster: registers with the CLDB, keeps its lease, takes assignments.
+ *
+ * Driver. The lease ends, by our own monotonic clock, `leaseMs` after a heartbeat was sent; the CLDB counts from when it
+ * arrived, and longer (DESIGN §4, rule 3).
+ */
+
+import { pause } from '../protocol/cluster/backoff.ts'
+import type { Cldb, Subscription } from '../protocol/cluster/cldb.ts'
+import { Failure, isFailure } from '../protocol/failures.ts'
+import type { ContainerId, ServerId } from '../protocol/ids.ts'
+import type { Location } from '../protocol/messages/attributes.ts'
+import { control } from '../protocol/messages/control.ts'
+import type { Environment } from './replica/environment.ts'
+import type { Replicas } from './replicas.ts'
+
+const { register, heartbeat } = control.calls
+const sizesMax = 1000
+const registerTimeoutMs = 3_000
+const againMs = 200
+
+export type Presence = {
+  readonly address: string
+  readonly topology: string
+  readonly incarnation: number
+  readonly cluster: string
+}
+
+export class Membership {
+  readonly #environment: Environment
+  readonly #cldb: Cldb
+  readonly #replicas: Replicas
+  readonly #presence: Presence
+  readonly #onLocation: (location: Location) => void
+  readonly #sizes = new Map<ContainerId, number>()
+  #leasedUntilMs = Number.NEGATIVE_INFINITY
+  #subscription: Subscription | undefined
+  #closed = false
+
+  constructor(
+    environment: Environment,
+    cldb: Cldb,
+    replicas: Replicas,
+    presence: Presence,
+    onLocation: (location: Location) => void,
+  ) {
+    this.#environment = environment
+    this.#cldb = cldb
+    this.#replicas = replicas
+    this.#presence = presence
+    this.#onLocation = onLocation
+  }
+
+  get leased(): boolean {
+    return this.#environment.clock.monotonicMs() < this.#leasedUntilMs
+  }
+
+  /**
+   * Registers, waiting for the CLDB as long as it takes, and stays registered from then on.
+   * @returns the cluster's id. @throws Failure WRONG_CLUSTER, or any other that waiting does not cure.
+   */
+  async join(): Promise<string> {
+    const { cluster, heartbeatMs } = await this.#register()
+    void this.#keep(heartbeatMs)
+    return cluster
+  }
+
+  close(): void {
+    this.#closed = true
+    this.#subscription?.close()
+  }
+
+  async #register(): Promise<{ cluster: string; heartbeatMs: number }> {
+    const { clock, self, disk, log } = this.#environment
+    for (;;) {
+      const sentMs = clock.monotonicMs()
+      try {
+        const request = { ...this.#presence, ...disk.space(), server: self, replicas: this.#replicas.registered() }
+        const reply = await this.#cldb.call(register, request, registerTimeoutMs)
+        this.#leasedUntilMs = sentMs + reply.leaseMs
+        this.#leaseMs = reply.leaseMs
+        this.#subscribe()
+        return reply
+      } catch (error) {
+        if (!isFailure(error) || error.row.retry === 'never' || this.#closed) throw error
+        log.info({ error }, 'waiting for the CLDB')
+        await pause(clock, againMs)
+      }
+    }
+  }
+
+  #leaseMs = 0
+
+  async #keep(heartbeatMs: number): Promise<void> {
+    const { clock, self, log } = this.#environment
+    while (!this.#closed) {
+      await pause(clock, heartbeatMs)
+      const sentMs = clock.monotonicMs()
+      try {
+        await this.#cldb.call(heartbeat, this.#heartbeat(self), Math.max(heartbeatMs, 100))
+        this.#leasedUntilMs = sentMs + this.#leaseMs
+        if (this.#subscription === undefined) this.#subscribe()
+      } catch (error) {
+        if (this.#closed) return
+        if (!isFailure(error)) throw error
+        if (error.failure === 'CONFLICT') await this.#register()
+        else log.debug({ error }, 'a heartbeat got no answer')
+      }
+    }
+  }
+
+  #heartbeat(server: ServerId) {
+    const { environment, presence } = { environment: this.#environment, presence: this.#presence }
+    const sizes: { container: ContainerId; sizeBytes: number }[] = []
+    for (const { container, core, storage } of this.#replicas.all()) {
+      const { sizeBytes } = storage.log
+      if (core.role !== 'master' || this.#sizes.get(container) === sizeBytes || sizes.length === sizesMax) continue
+      this.#sizes.set(container, sizeBytes)
+      sizes.push({ container, sizeBytes })
+    }
+    const { incarnation } = presence
+    return {
+      server,
+      incarnation,
+      ...environment.disk.space(),
+      full: environment.full(),
+      counters: { ...environment.counters },
+      sizes,
+    }
+  }
+
+  #subscribe(): void {
+    this.#subscription?.close()
+    const request = { server: this.#environment.self, incarnation: this.#presence.incarnation }
+    const subscription = this.#cldb.assignments(request, ({ locations, discard }) => {
+      for (const location of locations) {
+        this.#onLocation(location)
+        this.#background(this.#replicas.assign(location), location.container)
+      }
+      for (const container of discard) this.#background(this.#replicas.discard(container), container)
+    })
+    this.#subscription = subscription
+    void subscription.closed.then(() => {
+      if (this.#subscription === subscription) this.#subscription = undefined
+    })
+  }
+
+  #background(work: Promise<void>, container: ContainerId): void {
+    work.catch((error) => {
+      if (!(error instanceof Failure)) throw error
+      this.#environment.log.error({ container, error }, 'an assignment could not be carried out')
+    })
+  }
+}

@@ -1,0 +1,80 @@
+/**
+ * Forgets in the background what deleted and shortened files left in data containers.
+ *
+ * Driver. The list of what is to be forgotten is in the name container (names/reclaim.ts), so it outlives every crash;
+ * its master works it off.
+ */
+import type { Containers } from '../protocol/cluster/containers.ts'
+import { isFailure } from '../protocol/failures.ts'
+import { type ClientId, type ContainerId, clientId } from '../protocol/ids.ts'
+import { files } from '../protocol/messages/files.ts'
+import { type Orphan, orphans, reclaimed } from './names/operations.ts'
+import type { Environment } from './replica/environment.ts'
+import { type ContainerReplica, noTicket } from './replica/replica.ts'
+import type { Replicas } from './replicas.ts'
+
+const everyMs = 1000
+/** Files worked on at once, and chunks of each. */
+const filesAtOnce = 8
+const timeoutMs = 30_000
+
+export class Reclaim {
+  readonly #environment: Environment
+  readonly #containers: Containers
+  readonly #client: ClientId
+  readonly #working = new Set<ContainerId>()
+  #number = 0
+
+  constructor(environment: Environment, containers: Containers) {
+    this.#environment = environment
+    this.#containers = containers
+    this.#client = clientId(Math.floor(environment.random() * 2 ** 48))
+  }
+
+  /** Looks for work in every name container that this server leads, again and again. */
+  start(replicas: Replicas): void {
+    this.#environment.clock.after(everyMs, () => {
+      for (const replica of replicas.all()) if (replica.location?.kind === 'name') void this.#visit(replica)
+      this.start(replicas)
+    })
+  }
+
+  /** Has every chunk of the orphan trimmed, and notes it. */
+  async work(replica: ContainerReplica, orphan: Orphan): Promise<void> {
+    const { trimChunk } = files.calls
+    await Promise.all(
+      orphan.chunks.map(({ chunk, keepBytes }) => {
+        const number = ++this.#number
+        const ticket = { client: this.#client, number, oldest: Math.max(0, number - 128) }
+        return this.#containers
+          .call(chunk.container, trimChunk, { ticket, chunk, keepBytes }, { timeoutMs })
+          .catch((error) => {
+            // The container went with its volume: nothing is left to trim.
+            if (!isFailure(error, 'NOT_FOUND')) throw error
+          })
+      }),
+    )
+    replica.demandWritable()
+    const changes = reclaimed(replica.view, orphan)
+    if (changes.length === 0) return
+    const record = { kind: 'operation', stable: true, ticket: noTicket, result: 0, changes } as const
+    await replica.append({ ...record, sums: new Uint8Array(), payload: [], payloadBytes: 0 }).acknowledged
+  }
+
+  async #visit(replica: ContainerReplica): Promise<void> {
+    if (replica.core.role !== 'master' || this.#working.has(replica.container)) return
+    this.#working.add(replica.container)
+    try {
+      for (;;) {
+        const found = await orphans(replica.view, replica.container, filesAtOnce)
+        if (found.length === 0) break
+        await Promise.all(found.map((orphan) => this.work(replica, orphan)))
+      }
+    } catch (error) {
+      if (!isFailure(error)) throw error
+      this.#environment.log.debug({ container: replica.container, error }, 'reclaiming goes on later')
+    } finally {
+      this.#working.delete(replica.container)
+    }
+  }
+}

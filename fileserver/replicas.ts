@@ -1,0 +1,190 @@
+/**
+ * All replicas of a storage pool: opened, made, made anew, reopened after a failure, removed.
+ *
+ * Driver. A replica whose disk state is damaged or was being copied counts as missing until a master brings it back.
+ */
+import { Failure, isFailure } from '../protocol/failures.ts'
+import { type ContainerId, type Epoch, epoch, type Sequence } from '../protocol/ids.ts'
+import type { Location } from '../protocol/messages/attributes.ts'
+import type { Payload } from '../protocol/transport/transport.ts'
+import type { Change } from './index/changes.ts'
+import { ContainerIndex } from './index/container-index.ts'
+import type { SegmentInfo } from './log/log.ts'
+import { containerDirectory, containersIn } from './pool.ts'
+import type { Environment } from './replica/environment.ts'
+import { installed, installSegments } from './replica/install.ts'
+import { ContainerReplica } from './replica/replica.ts'
+import { Storage, type StorageOptions } from './replica/storage.ts'
+
+/** A stopped replica is opened again after this. */
+const reopenMs = 1000
+const openAtOnce = 16
+
+export class Replicas {
+  readonly #environment: Environment
+  readonly #foundation: (location: Location) => readonly Change[]
+  readonly #replicas = new Map<ContainerId, ContainerReplica>()
+  /** What is being opened, made or removed. */
+  readonly #busy = new Map<ContainerId, Promise<unknown>>()
+  /** On disk, but not whole. */
+  readonly #damaged = new Set<ContainerId>()
+  #closed = false
+
+  constructor(environment: Environment, foundation: (location: Location) => readonly Change[]) {
+    this.#environment = environment
+    this.#foundation = foundation
+  }
+
+  async openAll(): Promise<void> {
+    const waiting = containersIn(this.#environment.disk, this.#environment.directory)
+    const open = async (): Promise<void> => {
+      for (let id = waiting.pop(); id !== undefined; id = waiting.pop()) await this.#open(id)
+    }
+    await Promise.all(Array.from({ length: openAtOnce }, open))
+  }
+
+  all(): IterableIterator<ContainerReplica> {
+    return this.#replicas.values()
+  }
+
+  /** @throws Failure NOT_MASTER where there is no such replica: the caller should ask the CLDB again. */
+  get(container: ContainerId): ContainerReplica {
+    const replica = this.#replicas.get(container)
+    if (replica === undefined) throw new Failure('NOT_MASTER', `no replica of container ${container} is here`)
+    return replica
+  }
+
+  registered(): { container: ContainerId; epoch: Epoch }[] {
+    return [...this.#replicas.values()].map((replica) => ({ container: replica.container, epoch: replica.core.epoch }))
+  }
+
+  /** The CLDB's word. A container of the first epoch is made here when it does not exist yet. */
+  async assign(location: Location): Promise<void> {
+    const { container } = location
+    await this.#busy.get(container)
+    if (!this.#replicas.has(container) && location.master === this.#environment.self) {
+      if (location.epoch > 1 || this.#damaged.has(container)) {
+        this.#environment.log.error(
+          { container, epoch: location.epoch },
+          'asked to lead a container without a whole replica',
+        )
+        return
+      }
+      await this.#make(container, epoch(0))
+    }
+    this.#replicas.get(container)?.assign(location)
+  }
+
+  /** The replica that a master asks to follow it; a missing one begins empty. */
+  async followed(container: ContainerId): Promise<ContainerReplica> {
+    if (this.#busy.has(container)) throw new Failure('NOT_READY', `container ${container} is being opened or copied`)
+    if (!this.#replicas.has(container)) await this.#make(container, epoch(0))
+    return this.get(container)
+  }
+
+  /** Makes the replica anew from its master's segments. */
+  async install(
+    container: ContainerId,
+    of: Epoch,
+    committed: Sequence,
+    segments: readonly SegmentInfo[],
+    fetch: (first: Sequence, offset: number, length: number) => Promise<Payload>,
+  ): Promise<ContainerReplica> {
+    const old = this.get(container)
+    await this.#exclusively(container, async () => {
+      const { disk, index } = this.#environment
+      const { directory } = this.#options(container)
+      const ours = old.storage.log.manifest()
+      await this.#close(old, new Failure('NOT_READY', `container ${container} is being copied`))
+      this.#damaged.add(container)
+      await installSegments(disk, directory, segments, ours, fetch)
+      await ContainerIndex.clear(index, container)
+      Storage.found(disk, directory, of, committed)
+      installed(disk, directory)
+      await this.#reopen(container)
+    })
+    const replica = this.get(container)
+    replica.dispatch({ type: 'followed', epoch: of })
+    return replica
+  }
+
+  async discard(container: ContainerId): Promise<void> {
+    await this.#busy.get(container)
+    await this.#exclusively(container, async () => {
+      const { disk, index } = this.#environment
+      const replica = this.#replicas.get(container)
+      if (replica !== undefined)
+        await this.#close(replica, new Failure('NOT_MASTER', `container ${container} was discarded`))
+      this.#damaged.delete(container)
+      disk.removeDirectory(this.#options(container).directory)
+      await ContainerIndex.clear(index, container)
+    })
+  }
+
+  async close(): Promise<void> {
+    this.#closed = true
+    await Promise.allSettled(this.#busy.values())
+    await Promise.all(
+      [...this.#replicas.values()].map((replica) => replica.stop(new Failure('NOT_READY', 'shutting down'))),
+    )
+  }
+
+  async #exclusively(container: ContainerId, run: () => Promise<void>): Promise<void> {
+    const running = run()
+    this.#busy.set(
+      container,
+      running.catch(() => {}),
+    )
+    try {
+      await running
+    } finally {
+      this.#busy.delete(container)
+    }
+  }
+
+  async #make(container: ContainerId, of: Epoch): Promise<void> {
+    await this.#exclusively(container, async () => {
+      this.#add(container, await Storage.create(this.#options(container), of))
+      this.#damaged.delete(container)
+    })
+  }
+
+  #open(container: ContainerId): Promise<void> {
+    return this.#exclusively(container, () => this.#reopen(container))
+  }
+
+  async #reopen(container: ContainerId): Promise<void> {
+    try {
+      this.#add(container, await Storage.open(this.#options(container)))
+      this.#damaged.delete(container)
+    } catch (error) {
+      if (!isFailure(error)) throw error
+      this.#environment.log.error({ container, error }, 'the replica is damaged and has to be made anew')
+      this.#damaged.add(container)
+    }
+  }
+
+  async #close(replica: ContainerReplica, reason: Failure): Promise<void> {
+    this.#replicas.delete(replica.container)
+    await replica.stop(reason)
+  }
+
+  #add(container: ContainerId, storage: Storage): void {
+    const stopped = (replica: ContainerReplica): void => {
+      if (this.#replicas.get(container) !== replica) return
+      this.#replicas.delete(container)
+      this.#environment.clock.after(reopenMs, () => {
+        if (!this.#closed && !this.#replicas.has(container) && !this.#busy.has(container)) void this.#open(container)
+      })
+    }
+    this.#replicas.set(
+      container,
+      new ContainerReplica(this.#environment, container, storage, this.#foundation, stopped),
+    )
+  }
+
+  #options(container: ContainerId): StorageOptions {
+    const { disk, index, directory, clock } = this.#environment
+    return { disk, index, container, directory: containerDirectory(directory, container), soon: clock.soon }
+  }
+}

@@ -1,0 +1,287 @@
+/**
+ * Answers clients' calls (protocol/messages/files.ts): what they mean is in names/, that it lasts in replica/.
+ *
+ * Driver. A query is answered when nothing that it saw can be undone; a mutation when its record may be acknowledged;
+ * a repeated one is answered from the retry table.
+ */
+import type { Cldb } from '../protocol/cluster/cldb.ts'
+import { Failure } from '../protocol/failures.ts'
+import { verifyPayload } from '../protocol/hash.ts'
+import { type ContainerId, type Sequence, sequence } from '../protocol/ids.ts'
+import type { Ticket } from '../protocol/messages/attributes.ts'
+import { control } from '../protocol/messages/control.ts'
+import type { files } from '../protocol/messages/files.ts'
+import { type Handlers, type Payload, payloadBytes, type Reply } from '../protocol/transport/transport.ts'
+import { type MapContext, mutations, type NameContext, orphanOf, queries } from './names/operations.ts'
+import type { Reclaim } from './reclaim.ts'
+import type { Environment } from './replica/environment.ts'
+import type { ContainerReplica } from './replica/replica.ts'
+import type { Replicas } from './replicas.ts'
+
+/** How long the CLDB's list of containers for new chunks is used. */
+const dataContainersMs = 2000
+const cldbTimeoutMs = 5000
+const noSums = new Uint8Array()
+
+type Performed<R> = { readonly reply: R; readonly at: Sequence }
+type Operation<Q, R, C> = {
+  readonly perform: (
+    view: ContainerReplica['view'],
+    request: Q,
+    bytes: number,
+    context: C,
+  ) => {
+    readonly changes: Parameters<ContainerReplica['append']>[0]['changes']
+    readonly reply: R
+    readonly result: number
+  }
+  readonly repeat: (view: ContainerReplica['view'], request: Q, result: number, context: C) => R
+}
+type Options = {
+  readonly stable: boolean
+  readonly payload?: Payload
+  readonly sums?: Uint8Array
+  readonly grows: boolean
+}
+
+export function fileHandlers(
+  environment: Environment,
+  replicas: Replicas,
+  cldb: Cldb,
+  reclaim: Reclaim,
+): Handlers<typeof files.calls> {
+  const volumes = new DataContainers(environment, cldb)
+
+  const contextOf = (replica: ContainerReplica): NameContext => ({
+    container: replica.container,
+    volume: { chunkBytes: replica.location!.chunkBytes },
+    now: environment.clock.now(),
+  })
+
+  const query = <Q, R>(
+    container: ContainerId,
+    run: (view: ContainerReplica['view'], request: Q, context: NameContext) => R,
+    request: Q,
+  ): Reply<R> | Promise<Reply<R>> => {
+    const replica = replicas.get(container)
+    replica.demandMaster()
+    const reply = replica.query(() => run(replica.view, request, contextOf(replica)))
+    return reply instanceof Promise ? reply.then((value) => ({ reply: value })) : { reply }
+  }
+
+  /** A query that says which bytes to read, and the bytes. */
+  const bytes = <Q, R extends { object: Uint8Array; offset: number; length: number }>(
+    container: ContainerId,
+    run: (view: ContainerReplica['view'], request: Q, context: NameContext) => R,
+    request: Q,
+  ): { found: R; payload: Payload } | Promise<{ found: R; payload: Payload }> => {
+    const replica = replicas.get(container)
+    replica.demandMaster()
+    const context = contextOf(replica)
+    const both = replica.query(() => {
+      const found = run(replica.view, request, context)
+      return { found, payload: replica.read(found.object, found.offset, found.length) }
+    })
+    if (both instanceof Promise) return both.then(async ({ found, payload }) => ({ found, payload: await payload }))
+    const { found, payload } = both
+    return payload instanceof Promise ? payload.then((read) => ({ found, payload: read })) : { found, payload }
+  }
+
+  /** Runs a mutation exactly once, and waits until it may be acknowledged. */
+  const mutate = async <Q extends { readonly ticket: Ticket }, R, C extends NameContext>(
+    replica: ContainerReplica,
+    operation: Operation<Q, R, C>,
+    request: Q,
+    context: C,
+    options: Options,
+  ): Promise<Performed<R>> => {
+    replica.demandWritable()
+    const { index } = replica.storage
+    const { ticket } = request
+    const done = index.retries.find(ticket)
+    if (done !== undefined) {
+      await replica.acknowledged(sequence(done.sequence), done.stable)
+      const reply = await replica.query(() => operation.repeat(replica.view, request, done.result, context))
+      return { reply, at: sequence(done.sequence) }
+    }
+    if (options.grows && replica.full) throw new Failure('NO_SPACE', 'a fileserver of this container has no space left')
+    const { payload = [], sums = noSums, stable } = options
+    const size = payloadBytes(payload)
+    verifyPayload(payload, size, sums)
+    let outcome: ReturnType<typeof operation.perform>
+    index.look()
+    try {
+      outcome = operation.perform(replica.view, request, size, context)
+    } catch (error) {
+      // What the failure is about may itself not be settled yet.
+      await replica.settled()
+      throw error
+    }
+    const { changes, reply, result } = outcome
+    if (changes.length === 0) {
+      await replica.settled()
+      return { reply, at: replica.core.committed }
+    }
+    const added = replica.append({
+      kind: 'operation',
+      stable,
+      ticket,
+      result,
+      changes,
+      sums,
+      payload,
+      payloadBytes: size,
+    })
+    await added.acknowledged
+    return { reply, at: added.sequence }
+  }
+
+  /** A mutation without a token in its reply, in the container of `container`. */
+  const change = async <Q extends { readonly ticket: Ticket }, R>(
+    container: ContainerId,
+    operation: Operation<Q, R, NameContext>,
+    request: Q,
+    options: Options,
+  ): Promise<Reply<R>> => {
+    const replica = replicas.get(container)
+    replica.demandWritable()
+    return { reply: (await mutate(replica, operation, request, contextOf(replica), options)).reply }
+  }
+
+  /** The same with a token. */
+  const write = async <Q extends { readonly ticket: Ticket }, R>(
+    container: ContainerId,
+    operation: Operation<Q, R, NameContext>,
+    request: Q,
+    options: Options,
+  ): Promise<Reply<R & { token: ReturnType<ContainerReplica['token']> }>> => {
+    const replica = replicas.get(container)
+    replica.demandWritable()
+    const { reply, at } = await mutate(replica, operation, request, contextOf(replica), options)
+    return { reply: { ...reply, token: replica.token(at) } }
+  }
+
+  const kept = { stable: true, grows: false } as const
+  const growing = { stable: true, grows: true } as const
+
+  return {
+    getattr: (request) => query(request.fid.container, queries.getattr, request),
+    lookup: (request) => query(request.directory.container, queries.lookup, request),
+    access: (request) => query(request.fid.container, queries.access, request),
+    readlink: (request) => query(request.fid.container, queries.readlink, request),
+
+    readdir: async (request) => {
+      const replica = replicas.get(request.directory.container)
+      replica.demandMaster()
+      replica.storage.index.look()
+      const reply = await queries.readdir(replica.view, request, contextOf(replica))
+      await replica.settled()
+      return { reply }
+    },
+
+    read: (request) => {
+      const read = bytes(request.fid.container, queries.read, request)
+      const reply = (done: { found: { reply: ReturnType<typeof queries.read>['reply'] }; payload: Payload }) => ({
+        reply: done.found.reply,
+        payload: done.payload,
+      })
+      return read instanceof Promise ? read.then(reply) : reply(read)
+    },
+
+    readChunk: (request) => {
+      const read = bytes(request.chunk.container, queries.readChunk, request)
+      return read instanceof Promise
+        ? read.then(({ payload }) => ({ reply: {}, payload }))
+        : { reply: {}, payload: read.payload }
+    },
+
+    setattr: async (request) => {
+      const answer = await change(request.fid.container, mutations.setattr, request, kept)
+      if (request.changes.sizeBytes !== undefined) await trimmed(request.fid)
+      return answer
+    },
+
+    create: async (request, payload) => {
+      const options = { ...growing, payload, sums: request.sums }
+      const answer = await change(request.directory.container, mutations.create, request, options)
+      if (!answer.reply.created && request.changes.sizeBytes !== undefined) await trimmed(answer.reply.attributes.fid)
+      return answer
+    },
+
+    remove: (request) => change(request.directory.container, mutations.remove, request, kept),
+    rename: (request) => change(request.source.container, mutations.rename, request, kept),
+    link: (request) => change(request.fid.container, mutations.link, request, growing),
+
+    write: (request, payload) => {
+      const options = { stable: request.stable, grows: true, payload, sums: request.sums }
+      return write(request.fid.container, mutations.write, request, options)
+    },
+
+    extend: (request) =>
+      write(request.fid.container, mutations.extend, request, { stable: request.stable, grows: false }),
+
+    map: async (request) => {
+      const replica = replicas.get(request.fid.container)
+      replica.demandMaster()
+      const dataContainers = request.allocate ? await volumes.of(replica.location!.volume) : []
+      replica.demandWritable()
+      const context: MapContext = { ...contextOf(replica), dataContainers, random: environment.random() }
+      const options = { stable: true, grows: request.allocate }
+      return { reply: (await mutate(replica, mutations.map, request, context, options)).reply }
+    },
+
+    writeChunk: (request, payload) => {
+      const options = { stable: request.stable, grows: true, payload, sums: request.sums }
+      return write(
+        request.chunk.container,
+        mutations.writeChunk as Operation<typeof request, object, NameContext>,
+        request,
+        options,
+      )
+    },
+
+    trimChunk: (request) => change(request.chunk.container, mutations.trimChunk, request, kept),
+
+    sync: async ({ token }) => {
+      await replicas.get(token.container).syncTo(token)
+      return { reply: {} }
+    },
+  }
+
+  /** What a file was cut by is forgotten before the cut is answered: it must not come back when the file grows again. */
+  async function trimmed(fid: Parameters<typeof orphanOf>[1]): Promise<void> {
+    const replica = replicas.get(fid.container)
+    for (;;) {
+      const orphan = await orphanOf(replica.view, fid)
+      if (orphan === undefined) return
+      await reclaim.work(replica, orphan)
+    }
+  }
+}
+
+/** The data containers of each volume that take new chunks, as the CLDB said lately. */
+class DataContainers {
+  readonly #environment: Environment
+  readonly #cldb: Cldb
+  readonly #known = new Map<
+    string,
+    { readonly untilMs: number; readonly containers: Promise<readonly ContainerId[]> }
+  >()
+
+  constructor(environment: Environment, cldb: Cldb) {
+    this.#environment = environment
+    this.#cldb = cldb
+  }
+
+  of(volume: string): Promise<readonly ContainerId[]> {
+    const now = this.#environment.clock.monotonicMs()
+    const known = this.#known.get(volume)
+    if (known !== undefined && now < known.untilMs) return known.containers
+    const containers = this.#cldb
+      .call(control.calls.allocate, { volume }, cldbTimeoutMs)
+      .then((reply) => reply.containers)
+    this.#known.set(volume, { untilMs: now + dataContainersMs, containers })
+    containers.catch(() => this.#known.delete(volume))
+    return containers
+  }
+}
