@@ -6,7 +6,7 @@ import { type Client, connect } from '../client/index.ts'
 
 export type Globals = { readonly json: boolean; readonly cldb: readonly string[] }
 
-/** How long a call to the CLDB may take before the command gives up. */
+/** How long a call is retried before the command gives up. */
 export const callMs = 15_000
 
 export function globalsOf(command: Command): Globals {
@@ -17,7 +17,7 @@ export function globalsOf(command: Command): Globals {
 /** Connects, runs, and closes whatever happens. */
 export async function withClient(command: Command, run: (client: Client, globals: Globals) => Promise<void>) {
   const globals = globalsOf(command)
-  const client = await connect({ cldb: globals.cldb })
+  const client = await connect({ cldb: globals.cldb, timeoutMs: callMs, umask: process.umask() })
   try {
     await run(client, globals)
   } finally {
