@@ -17,6 +17,10 @@ export const nfsdSettings = {
   ),
   cldb: addresses('the CLDB servers'),
   exports: text('the exports file (nfsd/README.md)'),
+  callMs: natural(
+    'how long a call waits for servers that fail over before the client is told to ask again later: less than the 60 s after which Linux takes the gateway for dead, and long, since a change that is asked again is a new one to the cluster',
+    { default: 50_000, min: 1000, max: 3_600_000 },
+  ),
   connectionsMax: natural('connections at a time; a kernel opens one for each mount or server', {
     default: 1024,
     min: 1,

@@ -34,7 +34,7 @@ export type Nfsd = {
 /** @throws Failure INVALID for a bad exports file or an address that cannot be bound; what `connect` throws. */
 export async function startNfsd(config: NfsdConfig, log: Log = logger('nfsd')): Promise<Nfsd> {
   let exports: Exports = await readExports(config.exports)
-  const client = await connect({ cldb: [...config.cldb] })
+  const client = await connect({ cldb: config.cldb, timeoutMs: config.callMs })
   const { operations } = client
   const gateway: Gateway = {
     operations,
