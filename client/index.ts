@@ -43,7 +43,7 @@ export type ConnectOptions = {
 export type Client = {
   readonly fs: Filesystem
   readonly operations: Operations
-  /** For administrators: `control.calls` of protocol/messages/control.ts. */
+  /** For administrators: `control.calls` of protocol/messages/control.ts. Volumes made by it are there at once. */
   readonly cldb: Cldb
   /** Ends all connections; calls that are under way fail. */
   readonly close: () => Promise<void>
@@ -67,11 +67,15 @@ export async function connect(options: ConnectOptions): Promise<Client> {
   const transport = tcpTransport({ role: 'client', cluster: () => '', clock })
   const containers = openContainers({ cldb, transport, clock })
   const remote = new Remote(containers, new Tickets(clientId(randomInt(1, clientBits - 1))), timeoutMs)
-  const operations = remoteOperations(remote, new Volumes(cldb, timeoutMs))
+  const volumes = new Volumes(cldb, timeoutMs)
+  const operations = remoteOperations(remote, volumes)
   return {
     fs: new Filesystem(operations, identity, umask),
     operations,
-    cldb,
+    cldb: {
+      ...cldb,
+      call: (call, request, callMs) => cldb.call(call, request, callMs).finally(() => volumes.forget()),
+    },
     close: async () => {
       containers.close()
       cldb.close()

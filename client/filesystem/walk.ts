@@ -127,9 +127,11 @@ export class Walk {
     const place = this.#root().then((root) => this.#walk(root, namesOf(parent), { links: 0 }))
     const remembered = { place, untilMs: performance.now() + freshMs }
     this.#remembered.set(parent, remembered)
-    place.catch(() => {
+    const forget = (): void => {
       if (this.#remembered.get(parent) === remembered) this.#remembered.delete(parent)
-    })
+    }
+    // Above the volumes nothing is remembered: a new one is to be seen at once.
+    place.then(({ fid }) => fid === undefined && forget(), forget)
     return place
   }
 

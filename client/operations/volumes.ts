@@ -1,5 +1,7 @@
 /**
  * The volumes of the cluster, as the CLDB last told them: asked again when the answer is a second old.
+ *
+ * While the CLDB is away the last answer stands: files are served without it.
  */
 import type { Cldb } from '../../protocol/cluster/cldb.ts'
 import { Failure } from '../../protocol/failures.ts'
@@ -8,12 +10,15 @@ import type { Volume } from '../../protocol/messages/attributes.ts'
 import { control } from '../../protocol/messages/control.ts'
 
 const freshMs = 1000
+/** Longest that an operation waits for a new answer when there is an old one. */
+const patienceMs = 250
 
 export class Volumes {
   readonly #cldb: Cldb
   readonly #timeoutMs: number
-  #answer: Promise<readonly Volume[]> | undefined
-  #askedMs = 0
+  #last: readonly Volume[] | undefined
+  #answeredMs = Number.NEGATIVE_INFINITY
+  #asking: Promise<readonly Volume[]> | undefined
 
   constructor(cldb: Cldb, timeoutMs: number) {
     this.#cldb = cldb
@@ -21,17 +26,17 @@ export class Volumes {
   }
 
   /** The same array as long as it is fresh. */
-  list(): Promise<readonly Volume[]> {
-    const nowMs = performance.now()
-    if (this.#answer === undefined || nowMs - this.#askedMs > freshMs) {
-      this.#askedMs = nowMs
-      const answer = this.#ask()
-      this.#answer = answer
-      answer.catch(() => {
-        if (this.#answer === answer) this.#answer = undefined
-      })
-    }
-    return this.#answer
+  async list(): Promise<readonly Volume[]> {
+    const last = this.#last
+    if (last !== undefined && performance.now() - this.#answeredMs < freshMs) return last
+    this.#asking ??= this.#ask()
+    if (last === undefined) return await this.#asking
+    return await within(patienceMs, this.#asking, last)
+  }
+
+  /** The next `list` asks the CLDB. */
+  forget(): void {
+    this.#answeredMs = Number.NEGATIVE_INFINITY
   }
 
   async space(fid: Fid): Promise<{ readonly totalBytes: number; readonly freeBytes: number }> {
@@ -41,6 +46,21 @@ export class Volumes {
   }
 
   async #ask(): Promise<readonly Volume[]> {
-    return (await this.#cldb.call(control.calls.volumes, {}, this.#timeoutMs)).volumes
+    try {
+      const { volumes } = await this.#cldb.call(control.calls.volumes, {}, this.#timeoutMs)
+      this.#last = volumes
+      this.#answeredMs = performance.now()
+      return volumes
+    } finally {
+      this.#asking = undefined
+    }
   }
+}
+
+/** `otherwise` when the promise fails or takes too long. */
+function within<T>(waitMs: number, promise: Promise<T>, otherwise: T): Promise<T> {
+  return new Promise((resolve) => {
+    const timer = setTimeout(() => resolve(otherwise), waitMs)
+    promise.then(resolve, () => resolve(otherwise)).finally(() => clearTimeout(timer))
+  })
 }
