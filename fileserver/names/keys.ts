@@ -79,7 +79,7 @@ export const trimKey = (inode: Inode): Uint8Array => key('o', inode)
 export const lengthKey = (object: Uint8Array): Uint8Array => Buffer.concat([Buffer.from('l'), object])
 
 /** What the bytes below `inlineBytesMax` of a file belong to. */
-export const inodeObject = inodeKey
+export const inodeObject = (inode: Inode): Uint8Array => key('i', inode)
 
 /** What the bytes of a chunk belong to, in its data container. */
 export function chunkObject(owner: ContainerId, inode: Inode, index: number): Uint8Array {

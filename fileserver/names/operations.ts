@@ -28,7 +28,7 @@ import { demand, permission, permits } from './permission.ts'
 import { setattr } from './setattr.ts'
 
 export { format } from './create.ts'
-export type { MapContext, NameContext, Outcome } from './mutation.ts'
+export type { MapContext, NameContext } from './mutation.ts'
 export { type Orphan, orphanOf, orphans, reclaimed } from './reclaim.ts'
 
 function getattr(view: Reader, { fid }: Request<'getattr'>, context: NameContext): Reply<'getattr'> {

@@ -46,6 +46,9 @@ const claims: readonly (readonly [claim: string, script: string])[] = [
      root chown f 1000 50
      alice access f ->
      carol access f -> read modify extend execute
+     root chown f 1000 1000
+     alice access f ->
+     carol access f -> read modify extend execute
      root chmod f 707
      carol access f ->
      bob access f -> read modify extend execute
