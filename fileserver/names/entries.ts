@@ -84,8 +84,10 @@ export const link: Mutation<'link'> = {
   perform(view, request, _payloadBytes, context) {
     const { fid, name, credentials } = request
     const { inode: number } = request.directory
+    if (fid.container !== request.directory.container) {
+      throw new Failure('CROSS_VOLUME', 'the object is in another container')
+    }
     const directory = loadDirectory(view, request.directory, context)
-    if (fid.container !== context.container) throw new Failure('CROSS_VOLUME', 'the object is in another container')
     const inode = load(view, fid, context)
     const own = checkName(name)
     demand(directory, credentials, permission.search)
