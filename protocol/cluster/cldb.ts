@@ -33,7 +33,7 @@ export type Cldb = {
 
 const backoff: Backoff = { firstMs: 20, lastMs: 500 }
 /** Where there are several addresses: how long one may keep the others waiting. */
-const attemptTimeoutMs = 5000
+const attemptTimeoutMs = 2000
 /** Of the rows that say `locate`, those that another CLDB, or this one later, may answer otherwise; the rest is the caller's to decide on. */
 const elsewhere: readonly FailureCode[] = ['UNAVAILABLE', 'DEADLINE', 'NOT_READY']
 

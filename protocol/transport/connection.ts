@@ -183,7 +183,7 @@ export class FramedConnection<H extends Half> {
     else {
       this.end(new Failure('INTERNAL', 'the connection failed unexpectedly'))
       if (error instanceof AssertionError) this.ends.onFatal(error)
-      else this.ends.log.error({ err: error, peer: this.line.peer }, 'connection failed unexpectedly')
+      else this.ends.log.error({ error, peer: this.line.peer }, 'connection failed unexpectedly')
     }
   }
 

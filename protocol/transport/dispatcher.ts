@@ -123,7 +123,7 @@ export class Dispatcher implements Half {
       return
     }
     if (!(error instanceof Failure))
-      this.ends.log.error({ err: error, call: name, peer: this.line.peer }, 'a call failed unexpectedly')
+      this.ends.log.error({ error, call: name, peer: this.line.peer }, 'a call failed unexpectedly')
     if (this.closed) return
     const failure = error instanceof Failure ? error : new Failure('INTERNAL', `${name} failed unexpectedly`)
     this.line.outbox.put(kinds.failure, 0, id, 0, writeFailure(failure))

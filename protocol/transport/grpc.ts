@@ -115,7 +115,7 @@ export async function serveControl(
     if (error instanceof AssertionError) {
       const fatal = options.onFatal ?? rethrow
       fatal(error)
-    } else options.log?.error({ err: error, call: name }, 'a control call failed unexpectedly')
+    } else options.log?.error({ error, call: name }, 'a control call failed unexpectedly')
     return new Failure('INTERNAL', `${name} failed unexpectedly`)
   }
 
