@@ -63,7 +63,8 @@ export function bytes(maxLength: number): Shape<Uint8Array> {
 
 export function oneOf<const T extends string>(...names: readonly T[]): Shape<T> {
   return {
-    read: (wire, where) => names[wire as number] ?? bad(where, `one of ${names.join(', ')}`),
+    read: (wire, where) =>
+      (typeof wire === 'number' ? names[wire] : undefined) ?? bad(where, `one of ${names.join(', ')}`),
     write: (value) => names.indexOf(value),
   }
 }
