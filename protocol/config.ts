@@ -73,19 +73,18 @@ export function addresses(doc: string, options: Default<readonly string[]> = {})
 export function parseConfig<const S extends Settings>(settings: S, json: unknown): ConfigOf<S> {
   if (typeof json !== 'object' || json === null || Array.isArray(json))
     throw new Failure('INVALID', `a configuration must be a JSON object, not ${shown(json)}`)
-  const given = json as Readonly<Record<string, unknown>>
-  for (const key of Object.keys(given)) {
-    if (Object.hasOwn(settings, key)) continue
-    throw new Failure('INVALID', `unknown setting "${key}"; the nearest known one is "${nearest(key, settings)}"`)
-  }
   const config: Record<string, unknown> = {}
-  for (const [key, { expected, fallback, read }] of Object.entries(settings)) {
-    if (Object.hasOwn(given, key)) {
-      const value = read(given[key])
-      if (value === undefined) throw new Failure('INVALID', `"${key}" must be ${expected}, not ${shown(given[key])}`)
-      config[key] = value
-    } else if (fallback === undefined) throw new Failure('INVALID', `"${key}" is missing: ${expected}`)
-    else config[key] = fallback
+  for (const [key, value] of Object.entries(json)) {
+    const setting = Object.hasOwn(settings, key) ? settings[key] : undefined
+    if (setting === undefined)
+      throw new Failure('INVALID', `unknown setting "${key}"; the nearest known one is "${nearest(key, settings)}"`)
+    config[key] = setting.read(value)
+    if (config[key] === undefined)
+      throw new Failure('INVALID', `"${key}" must be ${setting.expected}, not ${shown(value)}`)
+  }
+  for (const [key, { expected, fallback }] of Object.entries(settings)) {
+    if (config[key] === undefined) config[key] = fallback
+    if (config[key] === undefined) throw new Failure('INVALID', `"${key}" is missing: ${expected}`)
   }
   return Object.freeze(config) as ConfigOf<S>
 }

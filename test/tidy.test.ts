@@ -34,16 +34,16 @@ const imports: Readonly<Record<string, readonly string[]>> = {
   test: ['protocol', 'client', 'nfsd', 'cldb', 'fileserver', 'cli', 'bench'],
 }
 
-// Written in two pieces so that this file does not find itself.
+// Each in pieces, so that this file does not find itself.
 const unfinished = [
-  ['TO', 'DO'],
-  ['FIX', 'ME'],
+  ['\\bTO', 'DO\\b'],
+  ['\\bFIX', 'ME\\b'],
   ['@ts-', 'ignore'],
   ['@ts-', 'expect-error'],
-  ['as ', 'any'],
-  ['t.', 'skip('],
-  ['test.', 'skip'],
-].map((pieces) => new RegExp(`${/^\w/.test(pieces[0]!) ? '\\b' : ''}${pieces.join('').replace(/[.(]/g, '\\$&')}`))
+  ['\\bas ', 'any\\b(?! \\w)'],
+  ['\\bt\\.', 'skip\\('],
+  ['\\btest\\.', 'skip\\b'],
+].map((pieces) => new RegExp(pieces.join('')))
 
 t.test('every module opens by saying what it is', async (t) => {
   const silent = code.filter((path) => !/^(#!.*\n)?\/\*\*\n \* \S/.test(textOf(path)))
@@ -82,7 +82,7 @@ t.test('imports go one way', async (t) => {
       wrong.push(`${path} is in a folder that has no rule`)
       continue
     }
-    for (const [, target] of textOf(path).matchAll(/(?:from|import)\s*\(?\s*'(\.[^']*)'/g)) {
+    for (const [, target] of textOf(path).matchAll(/(?:from|import)\s*\(?\s*'(\.\.?\/[^']*)'/g)) {
       const other = folderOf(normalize(join(dirname(path), target!)))
       if (other !== folder && !allowed.includes(other)) wrong.push(`${path} imports ${target}`)
       if (!target!.endsWith('.ts')) wrong.push(`${path} imports ${target} without .ts`)
