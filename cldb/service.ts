@@ -135,8 +135,9 @@ export function createService({ state, store, clock, random, log, onFatal }: Ser
   const handlers: ControlHandlers = {
     register: (request) =>
       submit({ type: 'register', request }, () => {
-        // It opens the next stream as what it has just told us it is.
-        replaceStream(request.server, undefined)
+        // What it was told on its stream until now ends here: it opens the next one, and hears all of it anew.
+        if (state.servers.get(request.server)?.record.incarnation === request.incarnation)
+          replaceStream(request.server, undefined)
         return { cluster: state.meta.cluster, leaseMs: config.leaseMs, heartbeatMs: config.heartbeatMs }
       }),
     heartbeat: (request) => submit({ type: 'heartbeat', request }, none),

@@ -7,7 +7,8 @@
 import type { Of } from '../protocol/check.ts'
 import type { ContainerId, Epoch, ServerId } from '../protocol/ids.ts'
 import type { Volume } from '../protocol/messages/attributes.ts'
-import type { countersShape } from '../protocol/messages/control.ts'
+import type { control, countersShape } from '../protocol/messages/control.ts'
+import type { RequestOf } from '../protocol/messages/service.ts'
 import type { CldbConfig } from './config.ts'
 
 /** Durable facts about the cluster. `nextContainer` is never given out twice; `leaseMs` is the longest lease ever promised. */
@@ -21,6 +22,8 @@ export type ServerRecord = {
   readonly address: string
   readonly capacityBytes: number
 }
+
+export type Registration = RequestOf<typeof control.calls.register>
 
 /** `unknown`: not heard of since the CLDB's own start; it may hold a lease from before. */
 export type ServerState = 'unknown' | 'alive' | 'silent' | 'dead'
@@ -37,6 +40,8 @@ export type Server = {
   readonly counters: Of<typeof countersShape>
   /** Containers whose in-sync set names this server although it has no replica of them: it must not master them. */
   readonly missing: ReadonlySet<ContainerId>
+  /** A registration as another process, until that process is heard again: it may come late, from one that is over. */
+  readonly pending: Registration | undefined
   /** Incarnations that are over: their messages come late, or from a copy of the storage pool. */
   readonly retired: readonly number[]
 }
@@ -125,6 +130,7 @@ export const unheard = (record: ServerRecord, nowMs: number): Server => ({
   full: false,
   counters: noCounters,
   missing: new Set(),
+  pending: undefined,
   retired: [],
 })
 

@@ -24,6 +24,8 @@ import {
   members,
   type Policy,
   type RecordChanges,
+  type Registration,
+  type Server,
   type State,
   unheard,
 } from './state.ts'
@@ -136,19 +138,34 @@ function recordsOf(state: State, changes: Changes): RecordChanges {
 
 // ---- servers
 
-function register(draft: Draft, request: Request<'register'>): void {
-  const { server: id, incarnation, topology, address, capacityBytes, freeBytes } = request
+function register(draft: Draft, request: Registration): void {
+  const { server, incarnation } = request
   if (request.cluster !== '' && request.cluster !== draft.state.meta.cluster)
-    throw new Failure('WRONG_CLUSTER', `storage pool ${id} belongs to cluster ${request.cluster}`)
-  checkTopology(topology)
-  const known = draft.servers.get(id)
+    throw new Failure('WRONG_CLUSTER', `storage pool ${server} belongs to cluster ${request.cluster}`)
+  checkTopology(request.topology)
+  const known = draft.servers.get(server)
   if (known === undefined && draft.state.servers.size >= serversMax)
     throw new Failure('OVERLOADED', `there are ${serversMax} servers already`)
   if (known?.retired.includes(incarnation))
-    throw new Failure('CONFLICT', `a later process of server ${id} has registered`)
+    throw new Failure('CONFLICT', `a later process of server ${server} has registered`)
+  if (known === undefined || known.record.incarnation === incarnation) welcome(draft, request, known)
+  else draft.servers.set(server, { ...known, pending: request })
+}
+
+/**
+ * A process that is heard after its registration is the one that lives: it takes the place of the process before it.
+ * (A registration alone proves nothing: it may have been under way for longer than its process lived.)
+ */
+function confirm(draft: Draft, id: ServerId, incarnation: number): void {
+  const known = draft.servers.get(id)
+  if (known?.pending?.incarnation === incarnation) welcome(draft, known.pending, known)
+}
+
+/** The server is alive, as the process that registers and with what it holds. */
+function welcome(draft: Draft, request: Registration, known: Server | undefined): void {
+  const { server: id, incarnation, topology, address, capacityBytes, freeBytes } = request
   const sameProcess = known?.record.incarnation === incarnation
-  const retired =
-    known === undefined || sameProcess ? (known?.retired ?? []) : [...known.retired, known.record.incarnation]
+  const over = known === undefined || sameProcess ? [] : [known.record.incarnation]
   const held = new Set(request.replicas.map((replica) => replica.container))
   const record = { server: id, incarnation, topology, address, capacityBytes }
   const unchanged =
@@ -162,7 +179,8 @@ function register(draft: Draft, request: Request<'register'>): void {
     freeBytes,
     full: sameProcess && known.full,
     missing: missingReplicas(draft, id, held),
-    retired: retired.slice(-retiredMax),
+    pending: undefined,
+    retired: [...(known?.retired ?? []), ...over].slice(-retiredMax),
   })
   noteStrays(draft, id, held)
   for (const container of draft.state.containersOf.get(id) ?? []) {
@@ -227,6 +245,7 @@ function markCreated(draft: Draft, container: Container): Container {
 
 function heartbeat(draft: Draft, request: Request<'heartbeat'>): void {
   const { capacityBytes, freeBytes, full, counters } = request
+  confirm(draft, request.server, request.incarnation)
   const server = draft.session(request.server, request.incarnation)
   const record = server.record.capacityBytes === capacityBytes ? server.record : { ...server.record, capacityBytes }
   draft.servers.set(request.server, { ...server, record, freeBytes, full, counters, heardMs: draft.nowMs })
@@ -241,6 +260,7 @@ function heartbeat(draft: Draft, request: Request<'heartbeat'>): void {
 /** The stream of a server opens: everything that concerns it is told again. */
 function assignments(draft: Draft, request: Request<'assignments'>): void {
   const { server } = request
+  confirm(draft, request.server, request.incarnation)
   draft.session(server, request.incarnation)
   draft.effects.push({ type: 'greet', server })
   for (const id of draft.state.containersOf.get(server) ?? [])
@@ -273,6 +293,7 @@ function lose(draft: Draft, container: Container, server: ServerId): void {
 
 function reconfigure(draft: Draft, request: Request<'reconfigure'>): void {
   const { server, remove, add } = request
+  confirm(draft, request.server, request.incarnation)
   draft.session(server, request.incarnation)
   const container = draft.containers.get(request.container)
   if (container === undefined) throw new Failure('NOT_FOUND', `there is no container ${request.container}`)

@@ -115,7 +115,7 @@ t.test('a replica of a container that is no more', async (t) => {
   t.equal(discards(world).length, 3, 'is discarded everywhere')
   world.join(others[0]!, 2, [1, 77])
   t.strictSame(
-    discards(world).map(({ container }) => container),
+    [...new Set(discards(world).map(({ container }) => container))],
     [1],
     'also by who returns; but a number that this CLDB never gave out is left alone',
   )

@@ -24,6 +24,8 @@ type Process = {
   readonly incarnation: number
   /** What it was told since its stream began; empty before. */
   readonly masters: Map<ContainerId, Location>
+  /** What it asked of the CLDB in the present epoch: asked again until it hears of the next. */
+  readonly requests: Map<ContainerId, { readonly remove: readonly ServerId[]; readonly add: readonly ServerId[] }>
   registered: boolean
   leaseEndMs: number
   beatMs: number
@@ -102,7 +104,14 @@ class Simulation {
   }
 
   private begin(number: number, pool: Pool): void {
-    pool.process = { incarnation: ++this.incarnations, masters: new Map(), registered: false, leaseEndMs: 0, beatMs: 0 }
+    pool.process = {
+      incarnation: ++this.incarnations,
+      masters: new Map(),
+      requests: new Map(),
+      registered: false,
+      leaseEndMs: 0,
+      beatMs: 0,
+    }
     for (const [id, replica] of pool.replicas) {
       // A disk may lose a replica, but not the last one that holds what was acknowledged.
       const complete = [...this.pools.values()].filter(
@@ -130,12 +139,12 @@ class Simulation {
         if (pool.process !== process || process.registered) return
         process.registered = true
         process.beatMs = 0
-        this.later(() => this.open(number, pool, process))
       })
     })
   }
 
   private open(number: number, pool: Pool, process: Process): void {
+    if (pool.process !== process) return
     pool.streamMs = 0
     this.streams.set(server(number), process)
     const { incarnation } = process
@@ -182,6 +191,7 @@ class Simulation {
     const replica = pool.replicas.get(location.container)
     if (replica !== undefined && replica.epoch > location.epoch) return
     pool.replicas.set(location.container, { epoch: location.epoch, version: replica?.version ?? 0 })
+    if (process.masters.get(location.container)?.epoch !== location.epoch) process.requests.delete(location.container)
     process.masters.set(location.container, location)
   }
 
@@ -191,6 +201,8 @@ class Simulation {
       if (process.registered) this.heartbeat(number, pool, process)
       else this.register(number, pool, process)
     }
+    if (process.registered && this.streams.get(server(number)) !== process && this.chance(0.2))
+      this.later(() => this.open(number, pool, process))
     if (nowMs > process.leaseEndMs) return
     for (const location of process.masters.values()) if (this.chance(0.2)) this.lead(number, pool, process, location)
   }
@@ -223,23 +235,29 @@ class Simulation {
       const replica = other.replicas.get(container)
       return other.process?.registered === true && (replica?.epoch ?? 0) <= epoch
     }
-    const remove = inSync.filter((member) => !reached(member))
-    const add = resyncing.filter(reached)
     const acknowledged = this.acknowledged.get(container) ?? 0
     assert(own.version >= acknowledged, `container ${container}: master ${number} lacks an acknowledged write`)
     const version = own.version + 1
-    for (const member of [...inSync, ...add])
-      if (!remove.includes(member)) this.pool(member).replicas.set(container, { epoch, version })
-    if (remove.length === 0 && inSync.length >= location.minimum) {
+    // Who was proposed for the in-sync set may be in it already: he must hold every write from then on.
+    const joining = process.requests.get(container)?.add ?? []
+    const quorum = [...inSync, ...joining]
+    for (const member of [...quorum, ...resyncing])
+      if (reached(member)) this.pool(member).replicas.set(container, { epoch, version })
+    if (quorum.every(reached) && inSync.length >= location.minimum) {
       this.acknowledged.set(container, version)
       this.writes++
     }
-    if (remove.length + add.length === 0 || !this.chance(0.3)) return
+    const request = process.requests.get(container) ?? {
+      remove: inSync.filter((member) => !reached(member)),
+      add: resyncing.filter(reached),
+    }
+    if (request.remove.length + request.add.length === 0 || !this.chance(0.3)) return
+    process.requests.set(container, request)
     const { incarnation } = process
     this.later(() => {
       this.accepted({
         type: 'reconfigure',
-        request: { server: server(number), incarnation, container, epoch, remove, add },
+        request: { server: server(number), incarnation, container, epoch, ...request },
       })
     })
   }

@@ -116,7 +116,7 @@ export class World {
     }
   }
 
-  /** Registers the server and has it heartbeat from now on. */
+  /** Registers the server, which has a stream and heartbeats from now on. */
   join(
     number: number,
     incarnation = 1,
@@ -124,6 +124,9 @@ export class World {
     more: Partial<Request<'register'>> = {},
   ): void {
     this.send({ type: 'register', request: registration(number, incarnation, replicas, more) })
+    const registered = this.effects
+    const opened = this.send({ type: 'assignments', request: { server: server(number), incarnation } })
+    this.effects = [...registered, ...opened]
     this.alive.set(number, incarnation)
   }
 
