@@ -25,6 +25,8 @@ export const service = {
     /** Answers with `n` bytes. */
     size: call(0x0f05, number, number),
     sizeLater: call(0x0f06, number, number),
+    /** Answers when the test lets go. */
+    hold: call(0x0f09, number, number),
     deadline: call(0x0f07, number, message({ n: real })),
   },
 } as const
@@ -48,6 +50,10 @@ export type EchoServer = {
   readonly connect: () => Promise<Connection>
   /** `n` of each answer of `size` and `sizeLater` whose `release` ran. */
   readonly released: number[]
+  /** Calls of `hold` that are not answered, and the most that there ever were. */
+  readonly held: { now: number; most: number }
+  /** Answers them, and those that come later at once. */
+  readonly letGo: () => void
 }
 
 /** Serves `service` until the test ends. */
@@ -57,6 +63,11 @@ export async function serve(
 ): Promise<EchoServer> {
   const transport = transportOf(options)
   const released: number[] = []
+  const held = { now: 0, most: 0 }
+  let letGo = (): void => undefined
+  const free = new Promise<void>((resolve) => {
+    letGo = resolve
+  })
   const sized = (n: number) => ({
     reply: { n },
     payload: [Buffer.alloc(n, 's')],
@@ -70,6 +81,13 @@ export async function serve(
       later: async (request, payload) => ({ reply: request, payload }),
       wait: async (request) => {
         await sleep(request.n)
+        return { reply: request }
+      },
+      hold: async (request) => {
+        held.now++
+        held.most = Math.max(held.most, held.now)
+        await free
+        held.now--
         return { reply: request }
       },
       fail: ({ n }) => {
@@ -97,5 +115,5 @@ export async function serve(
     connections.push(connection)
     return connection
   }
-  return { clock: systemClock, listener, connect, released }
+  return { clock: systemClock, listener, connect, released, held, letGo }
 }
