@@ -107,6 +107,7 @@ export class Members {
       log: storage.log,
       timeoutMs: environment.limits.replicaTimeoutMs,
       committed: () => core().committed,
+      appended: () => core().appended,
       acknowledged: (appended: Event & { type: 'acknowledged' }, full: boolean) => {
         if (full) this.#full.add(server)
         else this.#full.delete(server)

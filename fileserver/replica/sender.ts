@@ -31,6 +31,8 @@ export type Stream = {
   readonly log: Log
   readonly timeoutMs: number
   readonly committed: () => Sequence
+  /** The last record that is written to the log, and not only gathered for it. */
+  readonly appended: () => Sequence
   /** `full`: the replica has no room for more than deletions. */
   readonly acknowledged: (event: Event & { type: 'acknowledged' }, full: boolean) => void
   /** Nothing is left to read: from now on the replica takes what it is pushed. */
@@ -45,6 +47,8 @@ export class Sender {
   #caughtUp = false
   #closed = false
   #told: Sequence = sequence(0)
+  /** The replica has to make everything durable up to here. */
+  #wanted: Sequence = sequence(0)
 
   /** @param next the first record that the replica lacks. */
   constructor(stream: Stream, next: Sequence) {
@@ -55,8 +59,13 @@ export class Sender {
 
   /** Sends a batch that was just appended to the log, unless earlier records must go first. */
   push(batch: Batch): void {
-    if (this.#closed || this.#next !== batch.first || this.#inFlightBytes > windowBytes) return
-    this.#send(batch.first, batch.last, batch.payload, batch.bytes, batch.durable)
+    if (this.#closed) return
+    if (this.#next === batch.first && this.#inFlightBytes <= windowBytes) {
+      this.#send(batch.first, batch.last, batch.payload, batch.bytes, batch.durable)
+    } else if (batch.durable) {
+      this.#wanted = batch.last
+      if (this.#next > batch.last) this.nudge(true)
+    }
   }
 
   /** Asks the replica to make everything durable, or with `durable` unset tells it what is committed if it doesn't know. */
@@ -70,18 +79,19 @@ export class Sender {
   }
 
   #pump(): void {
-    const { log } = this.#stream
+    const { log, appended } = this.#stream
     try {
-      while (!this.#closed && this.#next <= log.last && this.#inFlightBytes <= windowBytes) {
+      while (!this.#closed && this.#next <= appended() && this.#inFlightBytes <= windowBytes) {
         const read = log.read(this.#next, readBytes)
         if (read === undefined) throw new Failure('NOT_FOUND', `the log no longer reaches back to ${this.#next}`)
-        this.#send(this.#next, read.last, read.payload, read.payload[0]!.length, false)
+        const durable = this.#next <= this.#wanted && this.#wanted <= read.last
+        this.#send(this.#next, read.last, read.payload, read.payload[0]!.length, durable)
       }
     } catch (error) {
       if (!(error instanceof Failure)) throw error
       this.#fail(error)
     }
-    if (this.#closed || this.#caughtUp || this.#next <= log.last) return
+    if (this.#closed || this.#caughtUp || this.#next <= appended()) return
     this.#caughtUp = true
     this.nudge(true)
     this.#stream.caughtUp()
