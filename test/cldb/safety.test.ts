@@ -29,6 +29,8 @@ type Process = {
   registered: boolean
   leaseEndMs: number
   beatMs: number
+  /** Until then no message passes between it and the CLDB; what its stream carries waits. */
+  cutMs: number
 }
 
 /** A storage pool: number of the last write and highest epoch of each replica. Outlives its processes. */
@@ -93,6 +95,8 @@ class Simulation {
   private fault(): void {
     if (this.chance(0.0005)) this.kill(1, 2, 3, 4, 5)
     if (this.chance(0.004)) this.kill(1 + Math.floor(this.random() * serverCount))
+    const cut = this.pools.get(1 + Math.floor(this.random() * serverCount))!.process
+    if (cut !== undefined && this.chance(0.01)) cut.cutMs = this.world.nowMs + this.random() * 4000
     if (this.chance(0.002)) {
       this.streams.clear()
       this.world.restart()
@@ -111,6 +115,7 @@ class Simulation {
       registered: false,
       leaseEndMs: 0,
       beatMs: 0,
+      cutMs: 0,
     }
     for (const [id, replica] of pool.replicas) {
       // A disk may lose a replica, but not the last one that holds what was acknowledged.
@@ -118,7 +123,7 @@ class Simulation {
         (other) => other !== pool && (other.replicas.get(id)?.version ?? 0) >= (this.acknowledged.get(id) ?? 0),
       )
       const inSync = complete.filter((other) => this.world.at(id)?.inSync.some((member) => this.pool(member) === other))
-      if (this.faults && inSync.length > 1 && replica.version > 0 && this.chance(0.05)) pool.replicas.delete(id)
+      if (this.faults && inSync.length > 1 && replica.version > 0 && this.chance(0.2)) pool.replicas.delete(id)
     }
     this.register(number, pool, pool.process)
   }
@@ -171,12 +176,15 @@ class Simulation {
       if (process === undefined) continue
       const { container } = effect
       const location = this.world.at(container)
-      pool.streamMs = this.later(() => {
-        if (pool.process !== process || this.streams.get(effect.server) !== process) return
-        if (effect.type === 'discard') this.discard(pool, effect.server, container)
-        else if (location.master === effect.server) this.assume(pool, process, location)
-        else process.masters.delete(container)
-      }, pool.streamMs)
+      pool.streamMs = this.later(
+        () => {
+          if (pool.process !== process || this.streams.get(effect.server) !== process) return
+          if (effect.type === 'discard') this.discard(pool, effect.server, container)
+          else if (location.master === effect.server) this.assume(pool, process, location)
+          else process.masters.delete(container)
+        },
+        Math.max(pool.streamMs, process.cutMs),
+      )
     }
   }
 
@@ -197,11 +205,16 @@ class Simulation {
 
   private act(number: number, pool: Pool, process: Process): void {
     const { nowMs } = this.world
-    if (nowMs >= process.beatMs) {
+    if (nowMs >= process.beatMs && nowMs >= process.cutMs) {
       if (process.registered) this.heartbeat(number, pool, process)
       else this.register(number, pool, process)
     }
-    if (process.registered && this.streams.get(server(number)) !== process && this.chance(0.2))
+    if (
+      nowMs >= process.cutMs &&
+      process.registered &&
+      this.streams.get(server(number)) !== process &&
+      this.chance(0.2)
+    )
       this.later(() => this.open(number, pool, process))
     if (nowMs > process.leaseEndMs) return
     for (const location of process.masters.values()) if (this.chance(0.2)) this.lead(number, pool, process, location)
@@ -251,7 +264,8 @@ class Simulation {
       remove: inSync.filter((member) => !reached(member)),
       add: resyncing.filter(reached),
     }
-    if (request.remove.length + request.add.length === 0 || !this.chance(0.3)) return
+    const idle = request.remove.length + request.add.length === 0
+    if (idle || this.world.nowMs < process.cutMs || !this.chance(0.3)) return
     process.requests.set(container, request)
     const { incarnation } = process
     this.later(() => {
