@@ -3,18 +3,16 @@
  *
  * Not pure.
  */
-import { type Client, connect } from '../client/index.ts'
+import { type Client, connect, type Filesystem } from '../client/index.ts'
 import type { Sample } from './measure.ts'
 import { serve } from './worker.ts'
 import { creates, type Directory, stats, unlinks } from './workloads/metadata.ts'
 import { type Accesses, prepareRandom, randomRead, randomWrite } from './workloads/random.ts'
 import { read, remove, type Streams, write } from './workloads/sequential.ts'
 
-export type FileSystem = Client['fs']
-
 let client: Client | undefined
 
-function fs(): FileSystem {
+function fs(): Filesystem {
   if (client === undefined) throw new Error('connect first')
   return client.fs
 }

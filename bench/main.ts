@@ -3,7 +3,7 @@
  *
  * Not pure.
  */
-import { mkdir, mkdtemp, rm, statfs, writeFile } from 'node:fs/promises'
+import { mkdir, mkdtemp, readdir, readFile, rm, statfs, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join, resolve } from 'node:path'
 import { Command, Option } from 'commander'
@@ -26,6 +26,9 @@ type Options = {
 /** statfs(2): a filesystem in memory has no disk to wait for. */
 const tmpfsMagic = 0x01021994
 
+/** Of each server's log, when a run fails. */
+const logLines = 10
+
 const names = Object.keys(measurements) as MeasurementName[]
 
 const options = new Command('bench')
@@ -42,22 +45,27 @@ const undo: (() => Promise<unknown>)[] = []
 async function cleanUp(): Promise<void> {
   for (let last = undo.pop(); last !== undefined; last = undo.pop()) await last()
 }
-process.once('SIGINT', () => void cleanUp().finally(() => process.exit(130)))
+for (const signal of ['SIGINT', 'SIGTERM'] as const)
+  process.once(signal, () => void cleanUp().finally(() => process.exit(1)))
+
+await mkdir(options.directory, { recursive: true })
+if ((await statfs(options.directory)).type === tmpfsMagic)
+  throw new Error(`${options.directory} is in memory: name a --directory on a disk`)
+const directory = await mkdtemp(join(resolve(options.directory), 'holdfast-bench-'))
+undo.push(() => rm(directory, { recursive: true }))
 
 try {
   await run()
+} catch (error) {
+  process.exitCode = 1
+  process.stderr.write(`\n${await lastWords()}\nbench: ${error instanceof Error ? error.stack : error}\n`)
 } finally {
   await cleanUp()
 }
 
 async function run(): Promise<void> {
-  await mkdir(options.directory, { recursive: true })
-  if ((await statfs(options.directory)).type === tmpfsMagic)
-    throw new Error(`${options.directory} is in memory: name a --directory on a disk`)
-  const directory = await mkdtemp(join(resolve(options.directory), 'holdfast-bench-'))
-  undo.push(() => rm(directory, { recursive: true }))
-  const started = new Date().toISOString().replaceAll(':', '-')
-  const profiling = options.profile === undefined ? undefined : resolve(options.profile, started)
+  const run = new Date().toISOString().replaceAll(':', '-')
+  const profiling = options.profile === undefined ? undefined : resolve(options.profile, run)
 
   const chain = once(async () => {
     const started = await startChain(directory, profiling)
@@ -76,9 +84,20 @@ async function run(): Promise<void> {
   const figures = await measure({ chain, application, directory, scale }, options.only ?? names, say)
   await cleanUp()
 
+  if (process.stderr.isTTY) process.stderr.write('\r\x1b[K')
   process.stdout.write(`${toTable(figures)}\n`)
   if (options.json !== undefined) await writeFile(options.json, `${JSON.stringify(toJson(figures), null, 2)}\n`)
   if (profiling !== undefined) process.stdout.write(`\n${await describeProfiles(profiling)}\n`)
+}
+
+/** The ends of the servers' logs. */
+async function lastWords(): Promise<string> {
+  const logs = (await readdir(directory)).filter((name) => name.endsWith('.log')).toSorted()
+  const ends = logs.map(async (name) => {
+    const lines = (await readFile(join(directory, name), 'utf8')).trimEnd().split('\n')
+    return `${name}:\n${lines.slice(-logLines).join('\n')}`
+  })
+  return (await Promise.all(ends)).join('\n')
 }
 
 /** Starts a thing when it is first needed, and only then. */
@@ -90,7 +109,7 @@ function once<T>(start: () => Promise<T>): () => Promise<T> {
   }
 }
 
-/** One line that changes on a terminal, and nothing elsewhere. */
+/** One line that changes on a terminal; a line each elsewhere. */
 function say(line: string): void {
-  if (process.stderr.isTTY) process.stderr.write(`\r\x1b[K${line}`)
+  process.stderr.write(process.stderr.isTTY ? `\r\x1b[K${line}` : `${line}\n`)
 }

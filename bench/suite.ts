@@ -57,6 +57,8 @@ type Round = Bench & { readonly tag: string; readonly seconds: number }
 type Measurement = (round: Round) => Promise<Figures>
 
 const copies = 3
+/** A sequential run may take so many times as long as one of small operations. */
+const sequentialPatience = 4
 const mebibyte = 2 ** 20
 
 async function bareChain({ chain, scale }: Round): Promise<Figures> {
@@ -66,9 +68,10 @@ async function bareChain({ chain, scale }: Round): Promise<Figures> {
 
 const sequential =
   (streams: 1 | 4): Measurement =>
-  async ({ application, directory, scale, tag }) => {
+  async ({ application, directory, scale, tag, seconds }) => {
     const { client, programs } = await application()
-    const task = { name: `sequential-${tag}`, streams, bytes: scale.streamBytes }
+    const secondsMax = seconds * sequentialPatience
+    const task = { name: `sequential-${tag}`, streams, bytes: scale.streamBytes, secondsMax }
     await warmMemory(directory, scale.streamBytes * copies)
     const before = cpuSeconds(programs)
     const written = await client.call('write', task)
@@ -139,7 +142,8 @@ export async function measure(
       break
     }
     for (const name of names) {
-      say(round === 0 ? `warming up: ${name}` : `round ${round} of ${scale.rounds}: ${name}`)
+      const elapsed = `${((performance.now() - begin) / 1000).toFixed(0)} s`.padStart(5)
+      say(`${elapsed}: ${round === 0 ? 'warming up' : `round ${round} of ${scale.rounds}`}, ${name}`)
       const seconds = round === 0 ? scale.seconds / 3 : scale.seconds
       const figures = await measurements[name]({ ...bench, tag: String(round), seconds })
       if (round === 0) continue

@@ -3,7 +3,7 @@
  *
  * Runs in the client's process. Each of these operations is durable on three servers when it returns.
  */
-import type { FileSystem } from '../client-process.ts'
+import type { Filesystem } from '../../client/index.ts'
 import { repeat, type Sample } from '../measure.ts'
 
 const content = Buffer.alloc(100, 'holdfast ')
@@ -16,13 +16,13 @@ export type Directory = { readonly directory: string; readonly inFlight: number;
 const nameOf = (directory: string, index: number): string => `${directory}/file-${index}`
 
 /** Makes files 0, 1, 2, ... in the new `directory`: create + write 100 bytes + close of each. */
-export async function creates(fs: FileSystem, { directory, inFlight, seconds }: Directory): Promise<Sample> {
+export async function creates(fs: Filesystem, { directory, inFlight, seconds }: Directory): Promise<Sample> {
   await fs.mkdir(directory)
   return repeat({ inFlight, seconds }, (index) => fs.writeFile(nameOf(directory, index), content))
 }
 
 /** Of files that it makes first. */
-export async function stats(fs: FileSystem, { directory, inFlight, seconds }: Directory): Promise<Sample> {
+export async function stats(fs: Filesystem, { directory, inFlight, seconds }: Directory): Promise<Sample> {
   const { amount } = await creates(fs, { directory, inFlight: makingInFlight, seconds })
   return repeat({ inFlight, seconds }, async () => {
     const { size } = await fs.stat(nameOf(directory, Math.floor(Math.random() * amount)))
@@ -31,7 +31,7 @@ export async function stats(fs: FileSystem, { directory, inFlight, seconds }: Di
 }
 
 /** Of as many files as it makes first in `seconds`. */
-export async function unlinks(fs: FileSystem, { directory, inFlight, seconds }: Directory): Promise<Sample> {
+export async function unlinks(fs: Filesystem, { directory, inFlight, seconds }: Directory): Promise<Sample> {
   const { amount } = await creates(fs, { directory, inFlight: makingInFlight, seconds })
   return repeat({ inFlight, seconds: secondsMax, countMax: amount }, (index) => fs.unlink(nameOf(directory, index)))
 }

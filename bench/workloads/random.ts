@@ -4,7 +4,7 @@
  * Runs in the client's process. Every block begins with its own number, before and after any write, so that every
  * read is checked. Unsynced writes count the sync at their end; a synced write counts when it is durable (`O_DSYNC`).
  */
-import type { FileSystem } from '../client-process.ts'
+import type { Filesystem } from '../../client/index.ts'
 import { repeat, type Sample } from '../measure.ts'
 
 const path = '/random'
@@ -15,7 +15,7 @@ const fillInFlight = 8
 export type Accesses = { readonly inFlight: number; readonly seconds: number }
 
 /** Makes the file of `bytes`, a multiple of 1 MiB. */
-export async function prepareRandom(fs: FileSystem, { bytes }: { readonly bytes: number }): Promise<void> {
+export async function prepareRandom(fs: Filesystem, { bytes }: { readonly bytes: number }): Promise<void> {
   const handle = await fs.open(path, 'w')
   const pieces = Array.from({ length: fillInFlight }, () => Buffer.alloc(pieceBytes, 0x5a))
   const limits = { inFlight: fillInFlight, seconds: Number.POSITIVE_INFINITY, countMax: bytes / pieceBytes }
@@ -28,7 +28,7 @@ export async function prepareRandom(fs: FileSystem, { bytes }: { readonly bytes:
   await handle.close()
 }
 
-export async function randomRead(fs: FileSystem, { inFlight, seconds }: Accesses): Promise<Sample> {
+export async function randomRead(fs: Filesystem, { inFlight, seconds }: Accesses): Promise<Sample> {
   const handle = await fs.open(path, 'r')
   const blocks = (await handle.stat()).size / blockBytes
   const buffers = Array.from({ length: inFlight }, () => Buffer.alloc(blockBytes))
@@ -43,7 +43,7 @@ export async function randomRead(fs: FileSystem, { inFlight, seconds }: Accesses
 }
 
 export async function randomWrite(
-  fs: FileSystem,
+  fs: Filesystem,
   { inFlight, seconds, synced }: Accesses & { readonly synced: boolean },
 ) {
   const handle = await fs.open(path, synced ? 'rs+' : 'r+')

@@ -4,26 +4,30 @@
  * Runs in the client's process. Each piece of 1 MiB begins with its offset, which the reader checks. The sync at the
  * end of each file is part of a write's time. What is read was just written: it comes from the servers' page caches.
  */
-import type { FileSystem } from '../client-process.ts'
+import type { Filesystem } from '../../client/index.ts'
 import { repeat, type Sample } from '../measure.ts'
 
 const pieceBytes = 1024 * 1024
 const inFlight = 8
-/** A cluster that is slower than any that we want to measure still ends the run. */
-const secondsMax = 10
 
-export type Streams = { readonly name: string; readonly streams: number; readonly bytes: number }
+/** `secondsMax`: no piece begins later, so that a slow cluster's run ends, too. */
+export type Streams = {
+  readonly name: string
+  readonly streams: number
+  readonly bytes: number
+  readonly secondsMax: number
+}
 
 const paths = ({ name, streams }: Streams): string[] => Array.from({ length: streams }, (_, i) => `/${name}-${i}`)
 
 /** Writes `bytes` in all, shared among the streams. */
-export async function write(fs: FileSystem, streams: Streams): Promise<Sample> {
+export async function write(fs: Filesystem, streams: Streams): Promise<Sample> {
   return together(paths(streams), async (path) => {
     const handle = await fs.open(path, 'w')
     const pieces = Array.from({ length: inFlight }, () => Buffer.alloc(pieceBytes, 0xa5))
     const countMax = Math.floor(streams.bytes / streams.streams / pieceBytes)
     const { amount } = await repeat(
-      { inFlight, seconds: secondsMax, countMax, finish: () => handle.sync() },
+      { inFlight, seconds: streams.secondsMax, countMax, finish: () => handle.sync() },
       async (index, lane) => {
         const piece = pieces[lane]!
         piece.writeDoubleLE(index * pieceBytes)
@@ -36,12 +40,12 @@ export async function write(fs: FileSystem, streams: Streams): Promise<Sample> {
 }
 
 /** Reads the files that `write` left. */
-export async function read(fs: FileSystem, streams: Streams): Promise<Sample> {
+export async function read(fs: Filesystem, streams: Streams): Promise<Sample> {
   return together(paths(streams), async (path) => {
     const handle = await fs.open(path, 'r')
     const pieces = Array.from({ length: inFlight }, () => Buffer.alloc(pieceBytes))
     const countMax = (await handle.stat()).size / pieceBytes
-    const { amount } = await repeat({ inFlight, seconds: secondsMax, countMax }, async (index, lane) => {
+    const { amount } = await repeat({ inFlight, seconds: streams.secondsMax, countMax }, async (index, lane) => {
       const piece = pieces[lane]!
       const { bytesRead } = await handle.read(piece, 0, pieceBytes, index * pieceBytes)
       if (bytesRead !== pieceBytes || piece.readDoubleLE() !== index * pieceBytes)
@@ -52,7 +56,7 @@ export async function read(fs: FileSystem, streams: Streams): Promise<Sample> {
   })
 }
 
-export async function remove(fs: FileSystem, streams: Streams): Promise<void> {
+export async function remove(fs: Filesystem, streams: Streams): Promise<void> {
   await Promise.all(paths(streams).map((path) => fs.rm(path)))
 }
 
