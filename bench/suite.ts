@@ -35,7 +35,7 @@ export const quick: Scale = {
   streamBytes: 256 * 2 ** 20,
   randomBytes: 2 ** 28,
   seconds: 0.5,
-  secondsMax: 40,
+  secondsMax: 38,
 }
 
 export type Application = {
