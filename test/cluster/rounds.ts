@@ -16,7 +16,7 @@ export type Rounds = {
   readonly rounds: number
   /** Where the cluster's data are. */
   readonly directory: string
-  /** Where the ledger and the logs are: outside of what crashes. */
+  /** Where the ledger, the configuration and the logs are: outside of what crashes. */
   readonly outside: string
   /** Ends every process at once; what is on disk then stays as a crash would leave it. */
   readonly crash: (cluster: Cluster) => Promise<void>
@@ -30,7 +30,7 @@ const healthyMs = 30_000
 /** @throws when the cluster does not come up. Makes the test fail for every broken promise. */
 export function crashRounds(t: Test, options: Rounds): Promise<void> {
   const { directory, outside } = options
-  return withCluster(t, { directory, logs: outside }, (cluster) => run(t, options, cluster))
+  return withCluster(t, { directory, outside }, (cluster) => run(t, options, cluster))
 }
 
 async function run(t: Test, { outside, ...options }: Rounds, cluster: Cluster): Promise<void> {
@@ -48,12 +48,18 @@ async function run(t: Test, { outside, ...options }: Rounds, cluster: Cluster): 
   for (let round = 1; round <= options.rounds; round++) {
     const before = ledger.acknowledged()
     const load = startLoad({ client, nfs, ledger, round, createdMax })
-    await sleep(loadMs.least + Math.random() * loadMs.spread)
-    await options.crash(cluster)
-    const acknowledged = ledger.acknowledged() - before
-    const begin = performance.now()
-    await returnInAnyOrder(cluster)
-    const failures = await load.stop()
+    let acknowledged = 0
+    let begin = 0
+    try {
+      await sleep(loadMs.least + Math.random() * loadMs.spread)
+      await options.crash(cluster)
+      acknowledged = ledger.acknowledged() - before
+      begin = performance.now()
+      await returnInAnyOrder(cluster)
+    } finally {
+      load.stop()
+    }
+    const failures = await load.stopped
     const returnedMs = performance.now() - begin
 
     // A client that has seen nothing of all this.

@@ -22,9 +22,10 @@ export const holdfast = fileURLToPath(new URL('../../dist/cli/main.js', import.m
 export type Status = ReplyOf<typeof control.calls.status> & { readonly list: readonly Location[] }
 
 export type ClusterOptions = {
-  /** Existing; data, configuration and logs go there, except the logs when `logs` names another place. */
+  /** Existing; the servers' data go there. */
   readonly directory: string
-  readonly logs?: string
+  /** Existing; for configuration and logs, where they should not stand with the data. */
+  readonly outside?: string
   readonly fileservers?: number
   readonly gateways?: number
   readonly namespace?: Namespace
@@ -86,7 +87,7 @@ export async function withCluster(
 async function startCluster(options: ClusterOptions): Promise<Cluster> {
   if (!existsSync(holdfast)) throw new Error(`${holdfast} is not there: npm run build`)
   const { directory, namespace } = options
-  const logs = options.logs ?? directory
+  const outside = options.outside ?? directory
   const host = ownLoopback()
   const shift = 1000 * clusters++
   const cldb = `${host}:${ports.cldb + shift}`
@@ -95,7 +96,7 @@ async function startCluster(options: ClusterOptions): Promise<Cluster> {
   const running = new Map<string, Started>()
 
   function declare(name: string, command: string, port: number, config: Readonly<Record<string, unknown>>): string {
-    const file = join(directory, `${name}.json`)
+    const file = join(outside, `${name}.json`)
     writeFileSync(file, JSON.stringify(config, null, 2))
     servers.set(name, { command, config: file, port })
     return name
@@ -128,7 +129,7 @@ async function startCluster(options: ClusterOptions): Promise<Cluster> {
       reserveBytes: options.reserveBytes ?? 64 * 1024 * 1024,
     })
   })
-  const exports = join(directory, 'exports')
+  const exports = join(outside, 'exports')
   writeFileSync(exports, `/ ${namespace === undefined ? '127.0.0.0/8' : '192.0.2.0/24'}(rw,no_root_squash)\n`)
   const gateways = numbered(options.gateways ?? 1, (index) => {
     const port = ports.nfsd + shift + index
@@ -143,7 +144,7 @@ async function startCluster(options: ClusterOptions): Promise<Cluster> {
       name,
       command: process.execPath,
       args: [holdfast, server.command, '--config', server.config],
-      logFile: join(logs, `${name}.log`),
+      logFile: join(outside, `${name}.log`),
       namespace,
       environment: { NO_COLOR: '1' },
     })

@@ -35,8 +35,10 @@ export function lengthOf(cell: string, version: number): number {
 }
 
 export type Load = {
-  /** Ends all writers once what they have begun has succeeded or failed. @returns the failures that they met. */
-  readonly stop: () => Promise<ReadonlyMap<string, number>>
+  /** Ends all writers once what they have begun has succeeded or failed. */
+  readonly stop: () => void
+  /** The failures that they met, when all have ended. */
+  readonly stopped: Promise<ReadonlyMap<string, number>>
 }
 
 /** Makes the directories and files, once. */
@@ -160,12 +162,13 @@ export function startLoad({ client, nfs, ledger, round, createdMax }: LoadOption
       commit(files[1]!),
     ])
   })()
+  const stopped = writers.then(() => failures)
+  stopped.catch(() => undefined) // Whoever awaits it hears of it; nobody may, when the crash itself went wrong.
   return {
-    stop: async () => {
+    stop: () => {
       stopping = true
-      await writers
-      return failures
     },
+    stopped,
   }
 }
 
