@@ -6,7 +6,7 @@ import { Failure, type FailureCode } from '../failures.ts'
 import type { control } from '../messages/control.ts'
 import type { Call, ReplyOf, RequestOf } from '../messages/service.ts'
 import { type ControlClient, controlClient } from '../transport/grpc.ts'
-import { type Backoff, backoffMs, pause } from './backoff.ts'
+import { type Backoff, backoffMs, pause, tellingOf } from './again.ts'
 
 type Assignments = typeof control.calls.assignments
 
@@ -56,6 +56,7 @@ export function connectCldb(options: {
   return {
     call: async (call, request, timeoutMs) => {
       const deadlineMs = clock.monotonicMs() + timeoutMs
+      let told: Failure | undefined
       for (let attempt = 0; ; attempt++) {
         const used = current
         const remainingMs = deadlineMs - clock.monotonicMs()
@@ -71,11 +72,12 @@ export function connectCldb(options: {
           const another = elsewhere.includes(error.failure)
           if (!another && error.row.retry !== 'same') throw error
           if (another) leave(used)
+          told = tellingOf(told, error)
           // All addresses are tried once before the first wait.
           const round = Math.floor(attempt / clients.length)
           const lastOfRound = attempt % clients.length === clients.length - 1
           const delayMs = lastOfRound || !another ? backoffMs(backoff, round, random) : 0
-          if (clock.monotonicMs() + delayMs >= deadlineMs) throw error
+          if (clock.monotonicMs() + delayMs >= deadlineMs) throw told
           if (delayMs > 0) await pause(clock, delayMs)
         }
       }

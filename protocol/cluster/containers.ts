@@ -12,7 +12,7 @@ import type { ContainerId } from '../ids.ts'
 import type { Location } from '../messages/attributes.ts'
 import type { Call, ReplyOf, RequestOf } from '../messages/service.ts'
 import type { Answer, CallOptions, Transport } from '../transport/transport.ts'
-import { type Backoff, backoffMs, pause } from './backoff.ts'
+import { type Backoff, backoffMs, pause, tellingOf } from './again.ts'
 import type { Cldb } from './cldb.ts'
 import { Connections } from './connections.ts'
 import { Locations, type Place } from './locations.ts'
@@ -69,7 +69,7 @@ export function openContainers(options: {
         return await attempt(deadlineMs - clock.monotonicMs())
       } catch (error) {
         if (!(error instanceof Failure)) throw error
-        last = error
+        last = tellingOf(last, error)
       }
     }
   }

@@ -15,6 +15,8 @@ import { controlSamples } from './samples.ts'
 
 const { calls } = control
 const server = serverId('0123456789abcdef')
+/** What is due at once may take this long on a machine that is busy with other tests. */
+const slowMs = 3000
 const subscriber = { server, incarnation: 1 }
 
 function connect(t: { readonly teardown: (run: () => void) => void }, ...addresses: string[]) {
@@ -32,7 +34,7 @@ t.test('every failure comes back as itself, detail and all', async (t) => {
   const client = controlClient(address)
   t.teardown(() => client.close())
   for (const code of Object.keys(failures) as FailureCode[]) {
-    const failure = await client.call(calls.removeVolume, { name: code }, 2000).catch((error: unknown) => error)
+    const failure = await client.call(calls.removeVolume, { name: code }, 20_000).catch((error: unknown) => error)
     t.ok(failure instanceof Failure && failure.failure === code, code)
     t.equal((failure as Failure).message, `${code}: détail: ${code}`)
   }
@@ -49,7 +51,7 @@ t.test('what is final is thrown at once; what passes is tried again', async (t) 
     },
   })
   const cldb = connect(t, address)
-  const outcome = (name: FailureCode) => failureIn(cldb.call(calls.removeVolume, { name }, 2000))
+  const outcome = (name: FailureCode) => failureIn(cldb.call(calls.removeVolume, { name }, 20_000))
   for (const code of ['NOT_FOUND', 'NOT_EMPTY', 'CONFLICT', 'WRONG_CLUSTER', 'STALE_EPOCH'] as const) {
     t.equal(await outcome(code), code)
     t.equal(asked.get(code), 1)
@@ -71,15 +73,15 @@ t.test('the last failure is thrown when the time is over', async (t) => {
   const start = performance.now()
   t.equal(await failureIn(cldb.call(calls.createVolume, controlSamples.createVolume.request, 300)), 'NO_SERVERS')
   t.equal(await failureIn(cldb.call(calls.space, { volume: 'v' }, 300)), 'DEADLINE', 'a call that is never answered')
-  t.ok(performance.now() - start < 1200)
+  t.ok(performance.now() - start < slowMs)
 })
 
 t.test('a message that does not fit is BAD_MESSAGE', async (t) => {
   const { address } = await serveSome(t, { removeVolume: async () => ({}) })
   const cldb = connect(t, address)
-  t.equal(await failureIn(cldb.call(calls.removeVolume, { name: 5 as never }, 1000)), 'BAD_MESSAGE')
-  t.equal(await failureIn(cldb.call(calls.removeVolume, { name: 'x'.repeat(256) }, 1000)), 'TOO_LARGE')
-  t.equal(await failureIn(cldb.call(calls.volumes, {}, 1000)), 'NOT_SUPPORTED')
+  t.equal(await failureIn(cldb.call(calls.removeVolume, { name: 5 as never }, 20_000)), 'BAD_MESSAGE')
+  t.equal(await failureIn(cldb.call(calls.removeVolume, { name: 'x'.repeat(256) }, 20_000)), 'TOO_LARGE')
+  t.equal(await failureIn(cldb.call(calls.volumes, {}, 20_000)), 'NOT_SUPPORTED')
 })
 
 t.test('addresses are tried in turn, and the one that answered first next time', async (t) => {
@@ -91,10 +93,10 @@ t.test('addresses are tried in turn, and the one that answered first next time',
     },
   })
   const cldb = connect(t, '127.0.0.1:1', '127.0.0.1:2', address)
-  t.strictSame(await cldb.call(calls.volumes, {}, 3000), { volumes: [] })
+  t.strictSame(await cldb.call(calls.volumes, {}, 20_000), { volumes: [] })
   const start = performance.now()
-  for (let i = 0; i < 5; i++) await cldb.call(calls.volumes, {}, 3000)
-  t.ok(performance.now() - start < 300)
+  for (let i = 0; i < 5; i++) await cldb.call(calls.volumes, {}, 20_000)
+  t.ok(performance.now() - start < slowMs)
   t.equal(asked, 6)
 })
 
@@ -102,7 +104,7 @@ t.test('a restarted CLDB is found again', async (t) => {
   const handlers = { volumes: async () => ({ volumes: [] }) }
   const first = await serveSome(t, handlers)
   const cldb = connect(t, first.address)
-  await cldb.call(calls.volumes, {}, 1000)
+  await cldb.call(calls.volumes, {}, 20_000)
   await first.close()
   t.equal(await failureIn(cldb.call(calls.volumes, {}, 200)), 'UNAVAILABLE')
   const waiting = cldb.call(calls.volumes, {}, 10_000)
@@ -111,7 +113,7 @@ t.test('a restarted CLDB is found again', async (t) => {
   const start = performance.now()
   await waiting
   const tookMs = performance.now() - start
-  t.ok(tookMs < 1200, `${Math.round(tookMs)} ms after its return`)
+  t.ok(tookMs < slowMs, `${Math.round(tookMs)} ms after its return`)
 })
 
 t.test('assignments stream: updates in order, ends with a reason', async (t) => {
@@ -168,5 +170,5 @@ t.test('a closed client says so', async (t) => {
   const { address } = await serveSome(t, {})
   const cldb = connectCldb({ addresses: [address], clock: systemClock })
   cldb.close()
-  t.equal(await failureIn(cldb.call(calls.volumes, {}, 1000)), 'INVALID')
+  t.equal(await failureIn(cldb.call(calls.volumes, {}, 20_000)), 'INVALID')
 })

@@ -12,7 +12,9 @@ import { failureIn } from './outcome.ts'
 import { frameOf, helloFrame, rawPeer } from './raw.ts'
 
 const { calls } = service
-const soon = { timeoutMs: 5000 }
+const soon = { timeoutMs: 20_000 }
+/** What is due at once may take this long on a machine that is busy with other tests. */
+const slowMs = 3000
 const joined = (payload: readonly Uint8Array[]): Buffer => Buffer.concat(payload)
 
 t.test('a call carries message and payload there and back, of any size', async (t) => {
@@ -98,13 +100,14 @@ t.test('an assertion that fails in a handler is fatal, and never an answer', asy
 })
 
 t.test('after its deadline a call fails, and its late reply is dropped', async (t) => {
-  const { connect } = await serve(t)
+  const { connect, letGo, held } = await serve(t)
   const connection = await connect()
   const start = performance.now()
-  t.equal(await failureIn(connection.call(calls.wait, { n: 400 }, { timeoutMs: 100 })), 'DEADLINE')
+  t.equal(await failureIn(connection.call(calls.hold, { n: 1 }, { timeoutMs: 100 })), 'DEADLINE')
   const tookMs = performance.now() - start
-  t.ok(tookMs >= 100 && tookMs < 350, `${tookMs} ms`)
-  await sleep(400)
+  t.ok(tookMs >= 100 && tookMs < slowMs, `${tookMs} ms`)
+  t.equal(held.now, 1, 'the server is still at it')
+  letGo()
   t.equal((await connection.call(calls.echo, { n: 7 }, soon)).reply.n, 7, 'the connection goes on')
 })
 
@@ -113,7 +116,7 @@ t.test('the handler sees the deadline and the peer', async (t) => {
   const connection = await connect()
   const before = clock.monotonicMs()
   const { reply } = await connection.call(calls.deadline, { n: 0 }, { timeoutMs: 1234 })
-  t.ok(reply.n - before >= 1233 && reply.n - before < 2000)
+  t.ok(reply.n >= before + 1234 && reply.n <= clock.monotonicMs() + 1235)
 })
 
 t.test('closing fails what is in flight, on both sides', async (t) => {
@@ -165,7 +168,7 @@ t.test('a peer that accepts and says nothing is UNAVAILABLE in time', async (t) 
   const { port } = server.address() as { port: number }
   const start = performance.now()
   t.equal(await failureIn(transportOf({}).connect(`127.0.0.1:${port}`, 150)), 'UNAVAILABLE')
-  t.ok(performance.now() - start < 1000)
+  t.ok(performance.now() - start < slowMs)
 })
 
 const echo = (id: number, n: unknown = id) =>

