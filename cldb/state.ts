@@ -40,6 +40,8 @@ export type Server = {
   readonly counters: Of<typeof countersShape>
   /** Containers whose in-sync set names this server although it has no replica of them: it must not master them. */
   readonly missing: ReadonlySet<ContainerId>
+  /** Containers whose newer configuration its process did not know when it registered again: it may take itself for their master. */
+  readonly behind: readonly ContainerId[]
   /** A registration as another process, until that process is heard again: it may come late, from one that is over. */
   readonly pending: Registration | undefined
   /** Incarnations that are over: their messages come late, or from a copy of the storage pool. */
@@ -130,6 +132,7 @@ export const unheard = (record: ServerRecord, nowMs: number): Server => ({
   full: false,
   counters: noCounters,
   missing: new Set(),
+  behind: [],
   pending: undefined,
   retired: [],
 })

@@ -9,7 +9,7 @@
  */
 import { assert, unreachable } from '../protocol/assert.ts'
 import { Failure } from '../protocol/failures.ts'
-import { type ContainerId, inode, type ServerId } from '../protocol/ids.ts'
+import { type ContainerId, type Epoch, inode, type ServerId } from '../protocol/ids.ts'
 import { replicationMax, type Volume } from '../protocol/messages/attributes.ts'
 import type { control } from '../protocol/messages/control.ts'
 import type { RequestOf } from '../protocol/messages/service.ts'
@@ -179,6 +179,7 @@ function welcome(draft: Draft, request: Registration, known: Server | undefined)
     freeBytes,
     full: sameProcess && known.full,
     missing: missingReplicas(draft, id, held),
+    behind: sameProcess ? outdated(draft, request) : [],
     pending: undefined,
     retired: [...(known?.retired ?? []), ...over].slice(-retiredMax),
   })
@@ -187,6 +188,14 @@ function welcome(draft: Draft, request: Registration, known: Server | undefined)
     draft.attention.set(container, true)
     returned(draft, draft.containers.get(container)!, id, held.has(container), sameProcess)
   }
+}
+
+function outdated(draft: Draft, { server, replicas }: Registration): readonly ContainerId[] {
+  const isOutdated = (container: Container | undefined, known: Epoch): boolean =>
+    container !== undefined && container.epoch > known && container.master !== server
+  return replicas
+    .filter((replica) => isOutdated(draft.containers.get(replica.container), replica.epoch))
+    .map((replica) => replica.container)
 }
 
 /** Containers that count on the server but whose replica it does not list. */
@@ -261,8 +270,9 @@ function heartbeat(draft: Draft, request: Request<'heartbeat'>): void {
 function assignments(draft: Draft, request: Request<'assignments'>): void {
   const { server } = request
   confirm(draft, request.server, request.incarnation)
-  draft.session(server, request.incarnation)
+  const { behind } = draft.session(server, request.incarnation)
   draft.effects.push({ type: 'greet', server })
+  for (const id of behind) draft.assign(server, id)
   for (const id of draft.state.containersOf.get(server) ?? [])
     if (draft.containers.get(id)?.master === server) draft.assign(server, id)
   for (const [id, holders] of draft.state.strays) if (holders.get(server) !== undefined) draft.stray(id, server, true)

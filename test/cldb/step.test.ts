@@ -211,8 +211,11 @@ t.test('what a server is told', async (t) => {
   world.join(master, 1, [1])
   t.strictSame(
     open(master, 1),
-    [{ type: 'greet', server: server(master) }],
-    'a master that was replaced is master no more',
+    [
+      { type: 'greet', server: server(master) },
+      { type: 'assign', server: server(master), container: 1 },
+    ],
+    'a process that was replaced as master while it was cut off hears of it first of all',
   )
   t.ok(open(next, world.state.servers.get(server(next))!.record.incarnation).some((effect) => effect.type === 'assign'))
 })
