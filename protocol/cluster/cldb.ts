@@ -6,7 +6,7 @@ import { Failure, type FailureCode } from '../failures.ts'
 import type { control } from '../messages/control.ts'
 import type { Call, ReplyOf, RequestOf } from '../messages/service.ts'
 import { type ControlClient, controlClient } from '../transport/grpc.ts'
-import { type Backoff, backoffMs, pause, tellingOf } from './again.ts'
+import { type Backoff, backoffMs, pause, tellingOf } from './backoff.ts'
 
 type Assignments = typeof control.calls.assignments
 

@@ -70,7 +70,7 @@ t.test('a peer that does not read its answers stops being served', async (t) => 
   const { listener, released } = await serve(t)
   const peer = await rawPeer(listener.address)
   peer.socket.pause()
-  const asked = 200
+  const asked = 100
   const size = (id: number): Buffer =>
     frameOf({ kind: kinds.call, number: calls.size.number, id, timeoutMs: 60_000, wire: [mebibyte] })
   peer.socket.write(Buffer.concat([helloFrame(), ...Array.from({ length: asked }, (_, i) => size(i + 1))]))
@@ -94,7 +94,7 @@ t.test('a peer that ignores the window is not read', async (t) => {
   const { listener, held, letGo } = await serve(t)
   const peer = await rawPeer(listener.address)
   const payload = Buffer.alloc(mebibyte)
-  const asked = 120
+  const asked = 80
   peer.socket.write(helloFrame())
   for (let id = 1; id <= asked; id++)
     peer.socket.write(
