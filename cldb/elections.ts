@@ -23,6 +23,21 @@ export function vacate(draft: Draft, container: Container): void {
   openElection(draft, vacant)
 }
 
+/** A master whose replica failed gives way to another member, or, where no other can lead, begins anew itself. */
+export function resign(draft: Draft, container: Container, server: ServerId): void {
+  const others = candidates(draft, container).filter((member) => member !== server)
+  const master = pick(draft.random, others)
+  if (master === undefined) {
+    draft.configure(container, { master: server })
+    return
+  }
+  draft.configure(container, {
+    master,
+    inSync: container.inSync.filter((member) => member !== server),
+    resyncing: [...container.resyncing, server],
+  })
+}
+
 /** Lets the election run from now, unless it runs already or nobody can be chosen. */
 export function openElection(draft: Draft, container: Container): void {
   const dueMs = draft.elections.get(container.container)

@@ -14,7 +14,7 @@ import { replicationMax, type Volume } from '../protocol/messages/attributes.ts'
 import type { control } from '../protocol/messages/control.ts'
 import type { RequestOf } from '../protocol/messages/service.ts'
 import { Draft, type Effect } from './draft.ts'
-import { elect, openElection, vacate } from './elections.ts'
+import { elect, openElection, resign, vacate } from './elections.ts'
 import { openContainers, placesOf } from './query.ts'
 import { repair } from './repair.ts'
 import {
@@ -309,8 +309,12 @@ function reconfigure(draft: Draft, request: Request<'reconfigure'>): void {
   if (container === undefined) throw new Failure('NOT_FOUND', `there is no container ${request.container}`)
   if (container.epoch !== request.epoch || container.master !== server)
     throw new Failure('CONFLICT', `container ${request.container} is in epoch ${container.epoch}, not ${request.epoch}`)
-  if (remove.includes(server) || !remove.every((member) => container.inSync.includes(member)))
-    throw new Failure('INVALID', `container ${request.container}: only other members of the in-sync set can be removed`)
+  if (!remove.every((member) => container.inSync.includes(member)))
+    throw new Failure('INVALID', `container ${request.container}: only members of the in-sync set can be removed`)
+  if (remove.includes(server)) {
+    resign(draft, container, server)
+    return
+  }
   if (!add.every((member) => container.resyncing.includes(member)))
     throw new Failure('INVALID', `container ${request.container}: only a resyncing replica can be added`)
   const added = [...new Set(add)]

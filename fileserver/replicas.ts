@@ -28,6 +28,8 @@ export class Replicas {
   readonly #busy = new Map<ContainerId, Promise<unknown>>()
   /** On disk, but not whole. */
   readonly #damaged = new Set<ContainerId>()
+  /** What this server was last told to lead: a replica that is opened later takes it up. */
+  readonly #assigned = new Map<ContainerId, Location>()
   #closed = false
 
   constructor(environment: Environment, foundation: (location: Location) => readonly Change[]) {
@@ -61,6 +63,8 @@ export class Replicas {
   /** The CLDB's word. A container of the first epoch is made here when it does not exist yet. */
   async assign(location: Location): Promise<void> {
     const { container } = location
+    if (location.master === this.#environment.self) this.#assigned.set(container, location)
+    else this.#assigned.delete(container)
     await this.#busy.get(container)
     if (!this.#replicas.has(container) && location.master === this.#environment.self) {
       if (location.epoch > 1 || this.#damaged.has(container)) {
@@ -177,10 +181,10 @@ export class Replicas {
         if (!this.#closed && !this.#replicas.has(container) && !this.#busy.has(container)) void this.#open(container)
       })
     }
-    this.#replicas.set(
-      container,
-      new ContainerReplica(this.#environment, container, storage, this.#foundation, stopped),
-    )
+    const replica = new ContainerReplica(this.#environment, container, storage, this.#foundation, stopped)
+    this.#replicas.set(container, replica)
+    const assigned = this.#assigned.get(container)
+    if (assigned !== undefined && assigned.epoch > 1) replica.assign(assigned)
   }
 
   #options(container: ContainerId): StorageOptions {

@@ -54,6 +54,7 @@ export class ContainerReplica {
   readonly #batching: Batching
   #core: Replica
   #unsyncedSinceMs: number | undefined
+  #syncing = false
   #triedMs = 0
   #flushDueMs: number | undefined
   /** A segment whose drop is logged already. */
@@ -380,10 +381,18 @@ export class ContainerReplica {
     )
   }
 
+  /** Has everything made durable everywhere; those who ask in the same turn share it. */
   #syncAll(): void {
-    this.#unsyncedSinceMs = undefined
-    this.#members.nudge(true)
-    this.#syncLocal()
+    if (this.#syncing) return
+    this.#syncing = true
+    this.#environment.clock.soon(() => {
+      this.#syncing = false
+      this.#guard(() => {
+        this.#unsyncedSinceMs = undefined
+        this.#members.nudge(true)
+        this.#syncLocal()
+      })
+    })
   }
 
   #advance(): void {

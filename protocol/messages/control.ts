@@ -100,7 +100,8 @@ export const control = {
     ),
     /**
      * By a container's master: CONFLICT unless `epoch` is current and `server` its master. `remove`: members that
-     * failed (they become resyncing); `add`: resyncing replicas that hold everything.
+     * failed (they become resyncing); `add`: resyncing replicas that hold everything. A master that removes itself
+     * gives way to another member; where none can lead, it begins anew in the next epoch.
      */
     reconfigure: call(
       0x0304,
