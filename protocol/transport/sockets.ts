@@ -64,7 +64,7 @@ export function acceptSockets(
       onSocket(socket)
     })
     server.maxConnections = acceptedSocketsMax
-    server.once('error', (error) => reject(new Failure('UNAVAILABLE', `cannot listen on ${address}: ${error.message}`)))
+    server.on('error', (error) => reject(new Failure('UNAVAILABLE', `cannot listen on ${address}: ${error.message}`)))
     server.listen({ host, port, backlog: 511 }, () =>
       resolve({ server, address: formatAddress(server.address() as AddressInfo) }),
     )
