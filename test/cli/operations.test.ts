@@ -1,14 +1,15 @@
 /**
- * docs/operations.md lists every setting of every server as the code has it.
+ * docs/operations.md lists every setting of every server as the code has it, and README.md's configuration files are valid.
  */
 import { readFileSync } from 'node:fs'
 import t from 'tap'
-import { cldbSettings } from '../../cldb/config.ts'
-import { fileserverSettings } from '../../fileserver/config.ts'
-import { nfsdSettings } from '../../nfsd/config.ts'
+import { cldbConfig, cldbSettings } from '../../cldb/config.ts'
+import { fileserverConfig, fileserverSettings } from '../../fileserver/config.ts'
+import { nfsdConfig, nfsdSettings } from '../../nfsd/config.ts'
 import type { Settings } from '../../protocol/config.ts'
 
-const text = readFileSync(new URL('../../docs/operations.md', import.meta.url), 'utf8')
+const textOf = (path: string): string => readFileSync(new URL(`../../${path}`, import.meta.url), 'utf8')
+const text = textOf('docs/operations.md')
 
 /** What stands below `## heading` up to the next one, of it only the rows of the table. */
 function rowsUnder(heading: string): string[] {
@@ -28,3 +29,11 @@ for (const [part, settings] of Object.entries({
   nfsd: nfsdSettings,
 }))
   t.strictSame(rowsUnder(`Settings of ${part}`), rowsOf(settings), `the settings of ${part}`)
+
+t.test('the configuration files in README.md can be used as they are', async (t) => {
+  const files = [...textOf('README.md').matchAll(/```json\n([^`]*)```/g)].map(([, json]) => JSON.parse(json!))
+  t.equal(files.length, 3)
+  t.match(cldbConfig(files[0]), files[0])
+  t.match(fileserverConfig(files[1]), files[1])
+  t.match(nfsdConfig(files[2]), files[2])
+})
