@@ -24,7 +24,10 @@ function file(allowed: number) {
     if (state.broken) throw new Error('no master')
     return { attributes, allowed: state.allowed }
   }
-  return { state, permissions: new Permissions(ask, { monotonicMs: () => state.nowMs }, { lifetimeMs: 2000, filesMax: 2 }) }
+  return {
+    state,
+    permissions: new Permissions(ask, { monotonicMs: () => state.nowMs }, { lifetimeMs: 2000, filesMax: 2 }),
+  }
 }
 
 for (const [uid, allowed, wanted, expected, why] of [
