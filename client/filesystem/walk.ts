@@ -164,11 +164,21 @@ export class Walk {
     const path = `${place.path}/${name}`
     const root = this.#mounts.roots.get(path)
     if (root !== undefined) return { place: { path, fid: root, up: place }, attributes: undefined }
+    const above = this.#mounts.above.has(path)
+      ? { place: { path, fid: undefined, up: place }, attributes: aboveVolumes }
+      : undefined
     if (place.fid === undefined) {
-      if (!this.#mounts.above.has(path)) throw new Failure('NOT_FOUND', 'no volume is mounted there')
-      return { place: { path, fid: undefined, up: place }, attributes: aboveVolumes }
+      if (above === undefined) throw new Failure('NOT_FOUND', 'no volume is mounted there')
+      return above
     }
-    const { attributes } = await this.#operations.lookup(this.#caller, place.fid, bytesOf(name))
+    let attributes: Attributes
+    try {
+      attributes = (await this.#operations.lookup(this.#caller, place.fid, bytesOf(name))).attributes
+    } catch (error) {
+      // A volume within another need not have a directory there.
+      if (above !== undefined && isFailure(error, 'NOT_FOUND')) return above
+      throw error
+    }
     const directory = attributes.kind === 'directory' ? { path, fid: attributes.fid, up: place } : undefined
     return { place: directory, attributes }
   }
