@@ -19,11 +19,19 @@ export function findBytes(directory: string, bytes: Uint8Array): Place | undefin
   return undefined
 }
 
-export function flipByte({ path, offset }: Place): void {
-  const byte = Buffer.alloc(1)
+/** Flips the byte. @returns whether it has been put right since. */
+export function flipByte({ path, offset }: Place): () => boolean {
+  const right = byteAt(path, offset)
   const file = openSync(path, 'r+')
-  readSync(file, byte, 0, 1, offset)
-  byte[0]! ^= 0xff
-  writeSync(file, byte, 0, 1, offset)
+  writeSync(file, Buffer.of(right ^ 0xff), 0, 1, offset)
   closeSync(file)
+  return () => byteAt(path, offset) === right
+}
+
+function byteAt(path: string, offset: number): number {
+  const byte = Buffer.alloc(1)
+  const file = openSync(path, 'r')
+  readSync(file, byte, 0, 1, offset)
+  closeSync(file)
+  return byte[0]!
 }
