@@ -5,7 +5,7 @@
  * changes nothing. Invariants are checked after every step, in production too:
  * - an epoch never falls, and master and sets change only with a higher one (a lost master may become absent);
  * - the in-sync set is never empty, and a master is one of it;
- * - a master gives way only when its process is over or its lease must have ended.
+ * - a master gives way only when its process is over, its lease must have ended, or it asks for that itself.
  */
 import { assert, unreachable } from '../protocol/assert.ts'
 import { Failure } from '../protocol/failures.ts'
@@ -63,7 +63,7 @@ const chunkBytesUnit = 64 * 1024
 export function step(state: State, event: Event): Step {
   const draft = new Draft(state, event.nowMs, event.random)
   transition(draft, event)
-  check(draft)
+  check(draft, event)
   const changes = draft.changes()
   return { changes, records: recordsOf(state, changes), effects: draft.effects }
 }
@@ -103,7 +103,8 @@ function transition(draft: Draft, event: Event): void {
   }
 }
 
-function check(draft: Draft): void {
+function check(draft: Draft, event: Event): void {
+  const resigned = event.type === 'reconfigure' && event.request.remove.includes(event.request.server)
   for (const [id, after] of draft.containers.changes) {
     if (after === undefined) continue
     const before = draft.state.containers.get(id)
@@ -124,7 +125,8 @@ function check(draft: Draft): void {
     const was = draft.state.servers.get(before.master)
     const now = draft.servers.get(before.master)
     const over = !mayHoldLease(now) || was?.record.incarnation !== now?.record.incarnation
-    assert(over, `container ${id}: master replaced while its lease may run`)
+    const agreed = resigned && event.request.container === id && event.request.server === before.master
+    assert(over || agreed, `container ${id}: master replaced while its lease may run`)
   }
 }
 

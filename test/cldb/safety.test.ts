@@ -244,6 +244,7 @@ class Simulation {
       return
     }
     const reached = (member: ServerId): boolean => {
+      if (member === server(number)) return true
       const other = this.pool(member)
       const replica = other.replicas.get(container)
       return other.process?.registered === true && (replica?.epoch ?? 0) <= epoch

@@ -176,7 +176,7 @@ t.test('reconfigure', async (t) => {
   t.equal(world.refusal(request({ incarnation: 2 })), 'CONFLICT', 'and only its process')
   t.equal(world.refusal(request({ epoch: epoch(2) })), 'CONFLICT', 'in the current epoch')
   t.equal(world.refusal(request({ container: 9 as never })), 'NOT_FOUND')
-  t.equal(world.refusal(request({ remove: [server(master)] })), 'INVALID', 'a master cannot remove itself')
+  t.equal(world.refusal(request({ remove: [server(outside)] })), 'INVALID', 'only a member can be removed')
   t.equal(world.refusal(request({ add: [server(outside)] })), 'INVALID', 'only a resyncing replica can be added')
   world.reconfigure(1, master, [one], [])
   t.match(world.at(1), { epoch: 2, resyncing: [server(one)] })
@@ -184,6 +184,18 @@ t.test('reconfigure', async (t) => {
   t.equal(world.refusal(request({ remove: [server(two)] })), 'CONFLICT', 'compare-and-set')
   world.reconfigure(1, master, [], [one])
   t.match(world.at(1), { epoch: 3, resyncing: [] })
+})
+
+t.test('a master whose replica failed', async (t) => {
+  const { world, master, others } = cluster(4)
+  world.reconfigure(1, master, [master], [])
+  t.match(world.at(1), { epoch: 2, resyncing: [server(master)] }, 'gives way, although its lease runs')
+  const next = numberOf(world.at(1).master)!
+  t.ok(others.includes(next), 'to another member of the in-sync set')
+  const [third] = others.filter((number) => number !== next) as [number]
+  world.reconfigure(1, next, [third], [])
+  world.reconfigure(1, next, [next], [])
+  t.match(world.at(1), { epoch: 4, master: server(next) }, 'or begins anew where no other can lead')
 })
 
 t.test('what a server is told', async (t) => {
