@@ -11,10 +11,11 @@ import type { Settings } from '../../protocol/config.ts'
 const textOf = (path: string): string => readFileSync(new URL(`../../${path}`, import.meta.url), 'utf8')
 const text = textOf('docs/operations.md')
 
-/** What stands below `## heading` up to the next one, of it only the rows of the table. */
+/** The rows of the table below `## heading`, without the blanks that align its columns. */
 function rowsUnder(heading: string): string[] {
   const section = text.split(/^## /m).find((section) => section.startsWith(`${heading}\n`)) ?? ''
-  return section.split('\n').filter((line) => line.startsWith('| `'))
+  const rows = section.split('\n').filter((line) => line.startsWith('| `'))
+  return rows.map((row) => row.replace(/ +\|/g, ' |'))
 }
 
 const rowsOf = (settings: Settings): string[] =>
