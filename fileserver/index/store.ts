@@ -43,13 +43,8 @@ export async function openIndex(directory: string): Promise<Index> {
   return {
     get: (key) => level.getSync(key),
     scan: async (from, to, limit) => {
-      const iterator = level.iterator({ gte: from, lt: to, limit })
-      try {
-        const found = await iterator.nextv(limit)
-        return found.map(([key, value]) => ({ key, value }))
-      } finally {
-        await iterator.close()
-      }
+      const found = await level.iterator({ gte: from, lt: to, limit }).all()
+      return found.map(([key, value]) => ({ key, value }))
     },
     write: async (writes, durable) => {
       const batch = level.batch()

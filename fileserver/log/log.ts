@@ -386,6 +386,17 @@ export class Log {
     return this.#segment(first).file.readLater(target, offset)
   }
 
+  /** Whether `head` is the head of the record at `offset` of the segment, by the chain that leads to it. */
+  isHead(first: Sequence, offset: number, head: Buffer): boolean {
+    const segment = this.#segment(first)
+    let before = segment.marks.findLast((mark) => mark.offset <= offset)
+    for (const found of scan(segment, before!, segment.end.offset, false)) {
+      if (found.offset >= offset) break
+      before = after(found)
+    }
+    return before?.offset === offset && chainOf(head, before.chain) === head.readBigUInt64LE(0)
+  }
+
   /** Overwrites damaged bytes with right ones (read repair). */
   repair(first: Sequence, offset: number, bytes: Uint8Array): void {
     const segment = this.#segment(first)

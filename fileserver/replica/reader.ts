@@ -5,13 +5,13 @@
  * page cache they cost less than a turn of the event loop.
  */
 import { Failure, isFailure } from '../../protocol/failures.ts'
-import { hash64, verifyPayload } from '../../protocol/hash.ts'
+import { hash64 } from '../../protocol/hash.ts'
 import type { Sequence } from '../../protocol/ids.ts'
 import { sumBlockBytes } from '../../protocol/messages/attributes.ts'
 import type { Payload } from '../../protocol/transport/transport.ts'
 import type { Extent } from '../index/extents.ts'
 import type { Log } from '../log/log.ts'
-import { decodeHeader, headerBytes, sumsOf } from '../log/record.ts'
+import { headerBytes } from '../log/record.ts'
 
 const smallBytes = 64 * 1024
 const zeros = Buffer.alloc(64 * 1024)
@@ -26,11 +26,9 @@ type Run = {
   length: number
 }
 
-/** Fetches a whole record as another replica has it. @throws Failure */
-export type Fetch = (segment: Sequence, offset: number, length: number) => Promise<Payload>
-
 export type Damage = {
-  readonly fetch: Fetch
+  /** The same bytes of a segment as each other in-sync replica has them, one after the other. */
+  readonly copies: (segment: Sequence, offset: number, length: number) => AsyncIterable<Payload>
   readonly found: () => void
   readonly repaired: () => void
 }
@@ -104,22 +102,59 @@ function blocksHold(log: Log, run: Run, bytes: Buffer, from: number): boolean {
   return true
 }
 
-/** Replaces a damaged record by another replica's. @returns its payload. @throws Failure CORRUPT when there is no right one. */
+/**
+ * Puts a damaged record together again: its head and each wanted block from whichever replica has it whole, our own
+ * first, and writes what was mended back.
+ * @returns the payload, of which the wanted blocks are right. @throws Failure CORRUPT when one of them is nowhere whole.
+ */
 async function repair(log: Log, run: Run, damage: Damage): Promise<Uint8Array> {
   damage.found()
-  const pieces = await damage.fetch(run.segment, run.record, run.headBytes + run.payloadBytes)
-  const record = Buffer.concat(pieces)
-  const payload = record.subarray(run.headBytes)
-  const header = record.length < headerBytes ? undefined : decodeHeader(record)
-  if (header?.headBytes !== run.headBytes || header.payloadBytes !== payload.length)
-    throw new Failure('CORRUPT', `no replica has a whole record at ${run.segment}+${run.record}`)
-  verifyPayload([payload], payload.length, sumsOf(record.subarray(0, run.headBytes), header))
+  const { segment, record: place, headBytes, payloadBytes } = run
+  const length = headBytes + payloadBytes
+  const mended = Buffer.alloc(length)
+  await log.readSegmentLater(segment, mended, place)
+  const headHolds = (bytes: Buffer): boolean => log.isHead(segment, place, bytes.subarray(0, headBytes))
+  const first = Math.floor(run.payloadOffset / sumBlockBytes)
+  const last = Math.ceil((run.payloadOffset + run.length) / sumBlockBytes)
+  let headIsRight = headHolds(mended)
+  let wrong = headIsRight ? blocksWrong(mended, headBytes, first, last) : []
+  const copies = damage.copies(segment, place, length)[Symbol.asyncIterator]()
+  while (!headIsRight || wrong.length > 0) {
+    const next = await copies.next()
+    if (next.done) throw new Failure('CORRUPT', `no replica has the record at ${segment}+${place} whole`)
+    const copy = Buffer.concat([...next.value])
+    if (copy.length < length) continue
+    if (!headIsRight) {
+      if (!headHolds(copy)) continue
+      copy.copy(mended, 0, 0, headBytes)
+      headIsRight = true
+      wrong = blocksWrong(mended, headBytes, first, last)
+    }
+    for (const block of wrong) {
+      const at = headBytes + block * sumBlockBytes
+      copy.copy(mended, at, at, Math.min(at + sumBlockBytes, length))
+    }
+    wrong = blocksWrong(mended, headBytes, first, last)
+  }
   try {
-    log.repair(run.segment, run.record, record)
+    log.repair(segment, place, mended.subarray(0, headBytes))
+    const from = headBytes + first * sumBlockBytes
+    log.repair(segment, place + from, mended.subarray(from, Math.min(headBytes + last * sumBlockBytes, length)))
     damage.repaired()
   } catch (error) {
     // The bytes are right all the same: what cannot be written back now is repaired at the next read.
     if (!isFailure(error)) throw error
   }
-  return payload
+  return mended.subarray(headBytes)
+}
+
+/** @returns the blocks [first, last) of a record's payload that differ from the sums in its head. */
+function blocksWrong(record: Buffer, headBytes: number, first: number, last: number): number[] {
+  const wrong: number[] = []
+  for (let block = first; block < last; block++) {
+    const at = headBytes + block * sumBlockBytes
+    const sum = record.readBigUInt64LE(headerBytes + block * 8)
+    if (hash64(record.subarray(at, Math.min(at + sumBlockBytes, record.length))) !== sum) wrong.push(block)
+  }
+  return wrong
 }

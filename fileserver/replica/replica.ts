@@ -210,7 +210,7 @@ export class ContainerReplica {
     const extents = index.extents(object, offset, offset + length)
     counters.bytesRead += length
     return readObject(log, extents, offset, length, {
-      fetch: (segment, at, size) => this.fetch(segment, at, size),
+      copies: (segment, at, size) => this.#copies(segment, at, size),
       found: () => {
         counters.corruptBlocks += 1
         this.#environment.log.warn({ container: this.container }, 'a damaged block was found')
@@ -221,8 +221,7 @@ export class ContainerReplica {
     })
   }
 
-  /** The same bytes of a segment as another in-sync replica has them. @throws Failure CORRUPT when none can be asked. */
-  async fetch(first: Sequence, offset: number, length: number): Promise<Payload> {
+  async *#copies(first: Sequence, offset: number, length: number): AsyncGenerator<Payload> {
     const { connect, limits } = this.#environment
     const others = (this.location?.inSync ?? []).filter((server) => server !== this.#core.self)
     for (const server of others) {
@@ -230,12 +229,11 @@ export class ContainerReplica {
         const connection = await connect(server, limits.replicaTimeoutMs)
         const request = { container: this.container, first, offset, length }
         const answer = await connection.call(replication.calls.segment, request, { timeoutMs: limits.replicaTimeoutMs })
-        return answer.payload
+        yield answer.payload
       } catch (error) {
         if (!isFailure(error)) throw error
       }
     }
-    throw new Failure('CORRUPT', `a damaged block of container ${this.container} could not be fetched from any replica`)
   }
 
   dispatch(event: Event): void {
