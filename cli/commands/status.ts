@@ -43,7 +43,8 @@ function headline(summary: { cluster: string; containers: number; underReplicate
     ...(unavailable > 0 ? [`${unavailable} unavailable`] : []),
     ...(underReplicated > 0 ? [`${underReplicated} under-replicated`] : []),
   ]
-  const state = lacking.length === 0 ? 'every container has all its copies' : lacking.join(', ')
+  const look = ' (holdfast container list --under-replicated)'
+  const state = lacking.length === 0 ? 'every container has all its copies' : lacking.join(', ') + look
   return `Cluster ${cluster}: ${containers} containers, ${state}`
 }
 
