@@ -34,7 +34,10 @@ export class Membership {
   readonly #onLocation: (location: Location) => void
   readonly #sizes = new Map<ContainerId, number>()
   #leasedUntilMs = Number.NEGATIVE_INFINITY
+  #leaseMs = 0
   #subscription: Subscription | undefined
+  /** The first assignments of the subscription are carried out. */
+  #heard = false
   #closed = false
 
   constructor(
@@ -77,9 +80,9 @@ export class Membership {
       try {
         const request = { ...this.#presence, ...disk.space(), server: self, replicas: this.#replicas.registered() }
         const reply = await this.#cldb.call(register, request, registerTimeoutMs)
-        this.#leasedUntilMs = sentMs + reply.leaseMs
         this.#leaseMs = reply.leaseMs
-        this.#subscribe()
+        this.#sizes.clear()
+        this.#subscribe(sentMs)
         return reply
       } catch (error) {
         if (!isFailure(error) || error.row.retry === 'never' || this.#closed) throw error
@@ -89,8 +92,6 @@ export class Membership {
     }
   }
 
-  #leaseMs = 0
-
   async #keep(heartbeatMs: number): Promise<void> {
     const { clock, self, log } = this.#environment
     while (!this.#closed) {
@@ -98,8 +99,8 @@ export class Membership {
       const sentMs = clock.monotonicMs()
       try {
         await this.#cldb.call(heartbeat, this.#heartbeat(self), Math.max(heartbeatMs, 100))
-        this.#leasedUntilMs = sentMs + this.#leaseMs
-        if (this.#subscription === undefined) this.#subscribe()
+        if (this.#subscription === undefined) this.#subscribe(sentMs)
+        else if (this.#heard) this.#leasedUntilMs = sentMs + this.#leaseMs
       } catch (error) {
         if (this.#closed) return
         if (!isFailure(error)) throw error
@@ -129,15 +130,24 @@ export class Membership {
     }
   }
 
-  #subscribe(): void {
+  /**
+   * Asks for assignments. The lease counts only from when the first of them are carried out: while we were away
+   * others may have become masters of what we led.
+   */
+  #subscribe(sentMs: number): void {
     this.#subscription?.close()
+    this.#heard = false
     const request = { server: this.#environment.self, incarnation: this.#presence.incarnation }
     const subscription = this.#cldb.assignments(request, ({ locations, discard }) => {
-      for (const location of locations) {
-        this.#onLocation(location)
-        this.#background(this.#replicas.assign(location), location.container)
-      }
-      for (const container of discard) this.#background(this.#replicas.discard(container), container)
+      for (const location of locations) this.#onLocation(location)
+      const assigned = locations.map((location) => this.#carryOut(this.#replicas.assign(location), location.container))
+      for (const container of discard) void this.#carryOut(this.#replicas.discard(container), container)
+      if (this.#heard) return
+      void Promise.all(assigned).then(() => {
+        if (this.#subscription !== subscription) return
+        this.#heard = true
+        this.#leasedUntilMs = Math.max(this.#leasedUntilMs, sentMs + this.#leaseMs)
+      })
     })
     this.#subscription = subscription
     void subscription.closed.then(() => {
@@ -145,8 +155,8 @@ export class Membership {
     })
   }
 
-  #background(work: Promise<void>, container: ContainerId): void {
-    work.catch((error) => {
+  #carryOut(work: Promise<void>, container: ContainerId): Promise<void> {
+    return work.catch((error) => {
       if (!(error instanceof Failure)) throw error
       this.#environment.log.error({ container, error }, 'an assignment could not be carried out')
     })

@@ -60,18 +60,20 @@ export class Replicas {
     return [...this.#replicas.values()].map((replica) => ({ container: replica.container, epoch: replica.core.epoch }))
   }
 
-  /** The CLDB's word. A container of the first epoch is made here when it does not exist yet. */
+  /** The CLDB's word. A container that does not exist yet is made here. */
   async assign(location: Location): Promise<void> {
     const { container } = location
     if (location.master === this.#environment.self) this.#assigned.set(container, location)
     else this.#assigned.delete(container)
     await this.#busy.get(container)
     if (!this.#replicas.has(container) && location.master === this.#environment.self) {
-      if (location.epoch > 1 || this.#damaged.has(container)) {
+      // The CLDB names no server that had a replica and lost it: an empty one is right, a damaged one never.
+      if (this.#damaged.has(container)) {
         this.#environment.log.error(
           { container, epoch: location.epoch },
-          'asked to lead a container without a whole replica',
+          'gives up a container whose replica is damaged',
         )
+        await this.#environment.reconfigure(container, location.epoch, [this.#environment.self], [])
         return
       }
       await this.#make(container, epoch(0))
@@ -184,7 +186,7 @@ export class Replicas {
     const replica = new ContainerReplica(this.#environment, container, storage, this.#foundation, stopped)
     this.#replicas.set(container, replica)
     const assigned = this.#assigned.get(container)
-    if (assigned !== undefined && assigned.epoch > 1) replica.assign(assigned)
+    if (assigned !== undefined) replica.assign(assigned)
   }
 
   #options(container: ContainerId): StorageOptions {
