@@ -7,6 +7,7 @@
 import { readFile } from 'node:fs/promises'
 import { connect } from '../client/index.ts'
 import { systemClock } from '../protocol/clock.ts'
+import { Failure } from '../protocol/failures.ts'
 import { type Log, logger } from '../protocol/logging.ts'
 import { fragmentsMax, type NfsdConfig, recordBytesMax } from './config.ts'
 import { type Exports, parseExports } from './exports.ts'
@@ -89,4 +90,12 @@ function listenOn(config: NfsdConfig, log: Log) {
     listenRpc(address, dispatcher(programs, cache, log), limits, budget, log)
 }
 
-const readExports = async (file: string): Promise<Exports> => parseExports(await readFile(file, 'utf8'), file)
+async function readExports(file: string): Promise<Exports> {
+  let text: string
+  try {
+    text = await readFile(file, 'utf8')
+  } catch (error) {
+    throw new Failure('INVALID', `the exports file cannot be read: ${(error as Error).message}`, { cause: error })
+  }
+  return parseExports(text, file)
+}
