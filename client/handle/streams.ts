@@ -47,6 +47,8 @@ export type WriteStreamOptions = {
 const signalOf = ({ signal }: { readonly signal?: AbortSignal }): { readonly signal?: AbortSignal } =>
   signal === undefined ? {} : { signal }
 
+const nothingLeft: Read = { payload: [], end: true }
+
 export class ReadStream extends Readable {
   bytesRead = 0
   readonly #open: () => Promise<Source>
@@ -59,6 +61,8 @@ export class ReadStream extends Readable {
   /** Grows with each piece that was read, so that who wants little costs little. */
   #window = 2
   #delivering = false
+  /** The reader asked for more while a piece was on its way to it. */
+  #wanted = false
 
   constructor(open: () => Promise<Source>, options: ReadStreamOptions = {}) {
     const { start = 0, end = Number.MAX_SAFE_INTEGER, encoding, autoClose = true } = options
@@ -77,6 +81,7 @@ export class ReadStream extends Readable {
   }
 
   override _read(): void {
+    this.#wanted = true
     if (!this.#delivering) this.#deliver().catch((error: Error) => this.destroy(error))
   }
 
@@ -92,23 +97,20 @@ export class ReadStream extends Readable {
 
   async #deliver(): Promise<void> {
     this.#delivering = true
-    for (let more = true; more && !this.destroyed; ) {
+    do {
+      this.#wanted = false
       this.#readAhead()
-      const piece = this.#ahead.shift()
-      if (piece === undefined) {
-        this.push(null)
-        return
-      }
-      const { payload, end } = await piece
+      const { payload, end } = await (this.#ahead.shift() ?? nothingLeft)
       this.#window = Math.min(this.#window + 1, inFlightMax)
       for (const bytes of payload) {
         this.bytesRead += bytes.length
-        if (bytes.length > 0 && !this.push(bytes)) more = false
+        if (bytes.length > 0) this.#wanted = this.push(bytes) || this.#wanted
       }
-      if (!end) continue
-      this.push(null)
-      return
-    }
+      if (end) {
+        this.push(null)
+        return
+      }
+    } while (this.#wanted && !this.destroyed)
     this.#delivering = false
   }
 

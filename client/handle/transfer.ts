@@ -54,6 +54,7 @@ export function joined(payload: Payload): Buffer {
 
 /** Fills `target` with the file's bytes from `offset` on. @returns how many there were: fewer at the file's end. */
 export async function readInto(operations: Operations, fid: Fid, target: Uint8Array, offset: number): Promise<number> {
+  if (target.length === 0) return 0
   if (target.length <= pieceBytes) {
     return copyTo(target, 0, (await operations.read(fid, offset, target.length)).payload)
   }

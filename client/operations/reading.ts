@@ -27,8 +27,8 @@ export class Reading {
   async read(fid: Fid, offset: number, length: number): Promise<Read> {
     if (offset >= fileBytesMax) return { payload: [], end: true }
     if (offset >= inlineBytesMax && length > 0) return await this.#chunks(fid, offset, length, false)
-    const inlineLength = Math.min(length, inlineBytesMax - offset)
-    const first = await this.#inline(fid, offset, Math.max(0, inlineLength))
+    const inlineLength = Math.max(0, Math.min(length, inlineBytesMax - offset))
+    const first = await this.#inline(fid, offset, inlineLength)
     if (first.end || inlineLength === length) return first
     const rest = await this.#chunks(fid, inlineBytesMax, length - inlineLength, false)
     return {

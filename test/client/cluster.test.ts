@@ -8,6 +8,7 @@ import t, { type Test } from 'tap'
 import { type Client, connect, Failure } from '../../client/index.ts'
 import { inlineBytesMax } from '../../protocol/messages/attributes.ts'
 import { control } from '../../protocol/messages/control.ts'
+import { payloadBytes } from '../../protocol/transport/transport.ts'
 import { type Cluster, withCluster } from '../harness/cluster.ts'
 import { makeScratch } from '../harness/scratch.ts'
 import { pattern } from './contract/subject.ts'
@@ -76,6 +77,26 @@ async function claims(t: Test, cluster: Cluster, client: Client): Promise<void> 
     await reader.close()
   })
 
+  await t.test('of many writes at once, each is seen as soon as it is answered', async (t) => {
+    const other = await another(t)
+    const writer = await fs.open('/growing', 'w')
+    const reader = await other.fs.open('/growing')
+    const length = 20 * KiB
+    await Promise.all(
+      Array.from({ length: 100 }, async (_, index) => {
+        const data = pattern(length, index + 1)
+        const position = index * 50 * KiB
+        await writer.write(data, 0, length, position)
+        const buffer = Buffer.alloc(length)
+        await reader.read(buffer, 0, length, position)
+        if (!buffer.equals(data)) t.fail(`the write at ${position} was answered and is not there`)
+      }),
+    )
+    t.equal((await reader.stat()).size, 99 * 50 * KiB + length)
+    await writer.close()
+    await reader.close()
+  })
+
   await t.test("another client's change of names is seen after a second at most", async (t) => {
     const other = await another(t)
     await fs.mkdir('/place/inner', { recursive: true })
@@ -118,6 +139,16 @@ async function claims(t: Test, cluster: Cluster, client: Client): Promise<void> 
     const part: Buffer[] = []
     for await (const piece of fs.createReadStream('/streamed', { start: 60_000, end: 5_000_000 })) part.push(piece)
     t.ok(Buffer.concat(part).equals(data.subarray(60_000, 5_000_001)), 'start and end, which is included')
+    const slow: Buffer[] = []
+    const paused = fs.createReadStream('/streamed')
+    await new Promise<void>((resolve, reject) => {
+      paused.on('readable', () => {
+        for (let piece = paused.read(12_345); piece !== null; piece = paused.read(12_345)) slow.push(piece)
+      })
+      paused.on('end', resolve)
+      paused.on('error', reject)
+    })
+    t.ok(Buffer.concat(slow).equals(data), 'pulled in odd sizes')
     const patch = fs.createWriteStream('/streamed', { flags: 'r+', start: MiB - 5 })
     patch.end('0123456789')
     await new Promise((resolve) => patch.on('close', resolve))
@@ -130,6 +161,24 @@ async function claims(t: Test, cluster: Cluster, client: Client): Promise<void> 
     await new Promise((resolve) => appending.on('close', resolve))
     const appended = Buffer.concat([expected, Buffer.alloc(3 * MiB, 1), Buffer.from('end')])
     t.ok((await fs.readFile('/streamed')).equals(appended), 'or at the end')
+  })
+
+  await t.test('nothing is read where there is nothing', async (t) => {
+    await fs.writeFile('/some', pattern(2 * MiB))
+    const { fid } = await fs.stat('/some')
+    for (const [offset, length, expected, end] of [
+      [0, 0, 0, false],
+      [MiB, 0, 0, false],
+      [2 * MiB, 0, 0, true],
+      [2 * MiB, 10, 0, true],
+      [2 * MiB - 5, 10, 5, true],
+      [2 ** 49, 10, 0, true],
+      [2 ** 50, 10, 0, true],
+    ] as const) {
+      const read = await client.operations.read(fid, offset, length)
+      t.equal(payloadBytes(read.payload), expected, `${length} bytes at ${offset}: ${expected} come`)
+      t.equal(read.end, end, `and ${end ? 'that is' : 'that is not known to be'} the end`)
+    }
   })
 
   await t.test('a stream that fails says why', async (t) => {
