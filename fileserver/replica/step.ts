@@ -6,7 +6,9 @@
  *
  * Two watermarks of a master: `received` is appended on every member of the quorum (enough for an answer to an
  * unstable write), `committed` is durable on every one. The quorum is the in-sync set and, so that nothing
- * acknowledged can be missing when they enter it, the resyncing replicas that have caught up (`joining`).
+ * acknowledged can be missing when they enter it, the resyncing replicas that have caught up (`joining`). One that the
+ * CLDB was asked to take (`offered`) may be in the next in-sync set already, whatever becomes of it here: it counts
+ * until the epoch is over.
  */
 import { assert, unreachable } from '../../protocol/assert.ts'
 import { type Epoch, epoch, type Sequence, type ServerId, sequence } from '../../protocol/ids.ts'
@@ -21,6 +23,8 @@ export type Member = {
   readonly inSync: boolean
   /** Caught up, and counted in the quorum until the CLDB has put it in the in-sync set. */
   readonly joining: boolean
+  /** The CLDB was asked in this epoch to put it in the in-sync set: only a new epoch says whether it did. */
+  readonly offered: boolean
 }
 
 export type Replica = {
@@ -198,6 +202,7 @@ function assigned(replica: Replica, configuration: Configuration): Step {
     durable: sequence(0),
     inSync: configuration.inSync.includes(server),
     joining: false,
+    offered: false,
   }))
   effects.push({ type: 'startEpoch' }, ...servers.map((server) => ({ type: 'match' as const, server })))
   return {
@@ -230,7 +235,7 @@ function member(
 function advanced(replica: Replica): Step {
   if (replica.role !== 'master' && replica.role !== 'recovering') return only(replica)
   const effects: Effect[] = []
-  const quorum = replica.members.filter((other) => other.inSync || other.joining)
+  const quorum = replica.members.filter((other) => other.inSync || other.joining || other.offered)
   const received = most(replica.received, least(replica.appended, ...quorum.map((other) => other.appended)))
   const committed = most(replica.committed, least(replica.durable, ...quorum.map((other) => other.durable)))
   let next: Replica = { ...replica, received: most(received, committed), committed }
@@ -243,8 +248,11 @@ function advanced(replica: Replica): Step {
   const holdsAll = (other: Member): boolean =>
     other.joining && other.phase === 'live' && other.durable >= next.committed && other.appended >= next.received
   const add = next.role === 'master' ? next.members.filter(holdsAll).map((other) => other.server) : []
-  if (!next.reconfiguring && remove.length + add.length > 0) {
-    next = { ...next, reconfiguring: true }
+  // A new epoch, even one that changes nothing, settles whether a lost member that was offered is in.
+  const unsettled = next.members.some((other) => other.offered && other.phase === 'lost')
+  if (!next.reconfiguring && (remove.length + add.length > 0 || unsettled)) {
+    const members = next.members.map((other) => (add.includes(other.server) ? { ...other, offered: true } : other))
+    next = { ...next, members, reconfiguring: true }
     effects.push({ type: 'reconfigure', remove, add })
   }
   return { next, effects }
