@@ -42,10 +42,12 @@ export function connectCldb(options: {
   readonly addresses: readonly string[]
   readonly clock: Clock
   readonly random?: () => number
+  /** How one address is reached; the simulator brings its own. */
+  readonly dial?: (address: string) => ControlClient
 }): Cldb {
-  const { addresses, clock, random = Math.random } = options
+  const { addresses, clock, random = Math.random, dial = controlClient } = options
   if (addresses.length === 0) throw new Failure('INVALID', 'no address of a CLDB')
-  const clients: readonly ControlClient[] = addresses.map(controlClient)
+  const clients: readonly ControlClient[] = addresses.map(dial)
   let current = 0
   let closed = false
 
