@@ -33,7 +33,9 @@ export function followingHandlers(
       if (replica.stopped !== undefined) throw new Failure('NOT_READY', `container ${container} is being reopened`)
       if (epoch < replica.core.epoch)
         throw new Failure('STALE_EPOCH', `epoch ${epoch} is over, this is ${replica.core.epoch}`)
+      if (epoch === replica.core.epoch && replica.leads) throw new Failure('CONFLICT', `we lead in epoch ${epoch}`)
       replica.dispatch({ type: 'followed', epoch })
+      demandEpoch(replica, epoch)
       const { log } = replica.storage
       return { reply: { history: log.history, committed: replica.core.committed, first: log.contiguousFrom } }
     },
@@ -54,12 +56,15 @@ export function followingHandlers(
     rollback: async ({ container, epoch, after, chain }) => {
       const replica = replicas.get(container)
       demandEpoch(replica, epoch)
-      const { log } = replica.storage
-      if (after > log.last || after < replica.core.committed)
-        throw new Failure('BAD_MESSAGE', `cannot roll back to ${after}: committed is ${replica.core.committed}`)
-      if (log.chainAt(after) !== Buffer.from(chain).readBigUInt64LE())
-        throw new Failure('CORRUPT', `another chain at ${after}`)
-      await replica.rollback(after)
+      if (chain.length !== 8) throw new Failure('BAD_MESSAGE', 'a chain has 8 bytes')
+      await replica.rollback(after, () => {
+        demandEpoch(replica, epoch)
+        const { log } = replica.storage
+        if (after > log.last || after < replica.core.committed)
+          throw new Failure('BAD_MESSAGE', `cannot roll back to ${after}: committed is ${replica.core.committed}`)
+        if (log.chainAt(after) !== Buffer.from(chain).readBigUInt64LE())
+          throw new Failure('BAD_MESSAGE', `another chain at ${after}`)
+      })
       return { reply: {} }
     },
 
@@ -72,13 +77,18 @@ export function followingHandlers(
         replica.receive(payload, payloadBytes(payload))
       }
       replica.dispatch({ type: 'heard', committed })
-      const reply = () => ({ reply: { appended: log.last, durable: log.durable, full: environment.full() } })
+      const reply = () => {
+        // While we synced another master may have cut the log: what it holds then says nothing about this epoch.
+        demandEpoch(replica, epoch)
+        return { reply: { appended: log.last, durable: log.durable, full: environment.full() } }
+      }
       return durable ? replica.synced().then(reply) : reply()
     },
 
     install: async ({ container, epoch, master, committed, segments }) => {
       demandEpoch(replicas.get(container), epoch)
       await learn(container)
+      demandEpoch(replicas.get(container), epoch)
       const wanted = segments.map(({ first, sizeBytes, chain }) => {
         if (chain.length !== 8) throw new Failure('BAD_MESSAGE', 'a chain has 8 bytes')
         return { first, sizeBytes, chain: Buffer.from(chain).readBigUInt64LE() }

@@ -94,6 +94,10 @@ export class ContainerReplica {
     return this.#core
   }
 
+  get leads(): boolean {
+    return this.#core.role === 'master' || this.#core.role === 'recovering'
+  }
+
   get view(): View {
     return this.storage.index.view
   }
@@ -117,7 +121,7 @@ export class ContainerReplica {
     this.#guard(() => {
       const { clock, limits } = this.#environment
       const now = clock.monotonicMs()
-      if (this.#core.role === 'master' || this.#core.role === 'recovering') {
+      if (this.leads) {
         if (now - this.#triedMs >= limits.retryMs) {
           this.#triedMs = now
           this.#dispatch({ type: 'retry' })
@@ -263,12 +267,15 @@ export class ContainerReplica {
     this.dispatch({ type: 'synced', durable: this.storage.log.durable })
   }
 
-  /** A follower cuts its log after `after`. */
-  async rollback(after: Sequence): Promise<void> {
+  /**
+   * A follower cuts its log after `after`.
+   * @param demand throws a Failure when that may not be: asked at the last moment, as all may change while we wait.
+   */
+  async rollback(after: Sequence, demand: () => void): Promise<void> {
     try {
-      await this.storage.rollback(after)
+      await this.storage.rollback(after, demand)
     } catch (error) {
-      this.#broken(error)
+      if (!isFailure(error, 'STALE_EPOCH', 'CONFLICT', 'NOT_READY', 'BAD_MESSAGE')) this.#broken(error)
       throw error
     }
     this.dispatch({ type: 'rolledBack', last: after })
@@ -295,7 +302,7 @@ export class ContainerReplica {
     if (this.stopped !== undefined) return
     const reason = error instanceof Error ? error : new Error(String(error))
     this.#environment.log.error({ container: this.container, error: reason }, 'the replica stops')
-    const led = this.#core.role === 'master' || this.#core.role === 'recovering'
+    const led = this.leads
     const { epoch, self } = this.#core
     void this.stop(reason)
     // Somebody else should lead meanwhile.
@@ -338,6 +345,9 @@ export class ContainerReplica {
 
   #stepDown(): void {
     this.#members.close()
+    // Payload buffers belong to the calls that wait: they must be written before those are answered.
+    if (this.stopped === undefined) this.storage.log.write()
+    this.#batching.restart()
     const failure = new Failure('NOT_MASTER', `no longer the master of container ${this.container}`)
     this.#committed.fail(failure)
     this.#received.fail(failure)

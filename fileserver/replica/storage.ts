@@ -147,10 +147,14 @@ export class Storage {
     return this.index.liveness.dead(applied)
   }
 
-  /** Cuts the log after `after`, durably, and forgets what came of the rest. */
-  async rollback(after: Sequence): Promise<void> {
+  /**
+   * Cuts the log after `after` and forgets what came of the rest; durable after the next sync.
+   * @param demand throws when it may no longer be, now that nothing else is at work.
+   */
+  async rollback(after: Sequence, demand: () => void): Promise<void> {
     await this.#sync.idle()
-    await this.#flushing
+    while (this.#flushing !== undefined) await this.#flushing
+    demand()
     assert(after >= this.index.applied, 'rollback below what is applied')
     this.log.rollback(after)
     this.index.reset()
