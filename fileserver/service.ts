@@ -173,10 +173,11 @@ export function fileHandlers(
     readdir: async (request) => {
       const replica = replicas.get(request.directory.container)
       replica.demandMaster()
-      replica.storage.index.look()
-      const reply = await queries.readdir(replica.view, request, contextOf(replica))
-      await replica.settled()
-      return { reply }
+      try {
+        return { reply: await queries.readdir(replica.view, request, contextOf(replica)) }
+      } finally {
+        await replica.settled(replica.storage.index.latest)
+      }
     },
 
     read: (request) => {

@@ -30,6 +30,8 @@ import type { Index, Write } from './store.ts'
 const flushRecords = 1024
 
 type Staged = { readonly value: Uint8Array | undefined; readonly sequence: Sequence; readonly stable: boolean }
+/** Sequences of the newest records of either kind. */
+export type Seen = { readonly stable: Sequence; readonly unstable: Sequence }
 type Pending = {
   readonly sequence: Sequence
   readonly keys: string[]
@@ -61,6 +63,7 @@ export class ContainerIndex {
   /** What the operation that runs now has seen of records that may not be committed. */
   #seenStable: Sequence = sequence(0)
   #seenUnstable: Sequence = sequence(0)
+  #latest: Seen = { stable: sequence(0), unstable: sequence(0) }
 
   /**
    * @param checkpoint as `load` gave it.
@@ -121,8 +124,13 @@ export class ContainerIndex {
   }
 
   /** What was seen since `look`: an answer may go out when the one is durable, the other appended, on every in-sync replica. */
-  seen(): { readonly stable: Sequence; readonly unstable: Sequence } {
+  seen(): Seen {
     return { stable: this.#seenStable, unstable: this.#seenUnstable }
+  }
+
+  /** The newest that can have been seen at all: for those who look in several turns, between which others look too. */
+  get latest(): Seen {
+    return this.#latest
   }
 
   /** The extents of [from, to) of the object, with offsets in the object, ascending. */
@@ -167,6 +175,7 @@ export class ContainerIndex {
         pending.values.push(undefined)
       }
     }
+    this.#latest = { ...this.#latest, [header.stable ? 'stable' : 'unstable']: header.sequence }
     this.#pending.push(pending)
   }
 
@@ -309,6 +318,7 @@ export class ContainerIndex {
   /** Forgets what is staged, after a rollback of the log; the caller stages again what the log still has. No flush may be running. */
   reset(): void {
     this.#staged.clear()
+    this.#latest = { stable: this.#applied, unstable: this.#applied }
     this.#pending = []
     this.retries.clear()
   }

@@ -168,9 +168,9 @@ export class ContainerReplica {
     }
   }
 
-  /** @returns nothing when what the index was asked since `look` is settled already. */
-  settled(): Promise<void> | undefined {
-    const { stable, unstable } = this.storage.index.seen()
+  /** @returns nothing when what was seen (by default since `look`) is settled already. */
+  settled(seen = this.storage.index.seen()): Promise<void> | undefined {
+    const { stable, unstable } = seen
     const { committed, received } = this.#core
     if (stable <= committed && unstable <= received) return undefined
     return Promise.all([
@@ -190,8 +190,10 @@ export class ContainerReplica {
     return (stable ? this.#committed : this.#received).wait(at)
   }
 
+  /** @param at a record's sequence, maybe of an earlier epoch; 0 for what is surely committed. */
   token(at: Sequence): Token {
-    return { container: this.container, epoch: this.#core.epoch, sequence: at }
+    const known = at === 0 ? this.#core.epochStart : at
+    return { container: this.container, epoch: epochAt(this.storage.log.history, known), sequence: known }
   }
 
   /** Settles when everything up to the token is durable. @throws Failure UNSYNCED_LOST when a crash took it. */
