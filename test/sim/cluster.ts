@@ -1,0 +1,172 @@
+/**
+ * A whole simulated cluster, and what must hold of it after every event and when it is at rest.
+ */
+import { AssertionError } from '../../protocol/assert.ts'
+import type { ContainerId } from '../../protocol/ids.ts'
+import type { Log } from '../../protocol/logging.ts'
+import type { ContainerReplica } from '../../fileserver/replica/replica.ts'
+import { CldbNode } from './cldb.ts'
+import { Problems } from './problems.ts'
+import { Server, type World } from './server.ts'
+import { Network } from './world/network.ts'
+import type { Random } from './world/random.ts'
+import { Timeline } from './world/timeline.ts'
+import { Wires } from './world/transport.ts'
+
+export const replication = 3
+
+/** What no log line may say, unless disks were spoiled. */
+const alarming = ['the replica is damaged', 'asked to lead a container without a whole replica']
+
+export class Cluster implements World {
+  readonly timeline = new Timeline()
+  readonly problems = new Problems()
+  readonly network: Network
+  readonly wires: Wires
+  readonly cldb: CldbNode
+  readonly servers: readonly Server[]
+  /** Disks have lost or changed what they had synced. */
+  spoiled = false
+  readonly report = this.problems.report
+  /** `container@epoch` and who leads it. */
+  readonly #masters = new Map<string, string>()
+  /** Of each container, the chain at sequences that some replica held for committed. */
+  readonly #chains = new Map<ContainerId, Map<number, bigint>>()
+  readonly #seen = new WeakMap<ContainerReplica, { committed: number; role: string }>()
+
+  constructor(random: Random, servers: number) {
+    this.network = new Network(this.timeline, random.split())
+    this.wires = new Wires(this.network, random.split(), this.report)
+    this.cldb = new CldbNode(
+      this.network,
+      random.split(),
+      this.log('cldb'),
+      { rereplicateAfterMs: 6000, openContainersMin: 2, openContainersMax: 2 },
+      this.report,
+    )
+    const oscillator = () => ({ rate: random.between(0.95, 1.05), wallOffsetMs: random.between(-1e6, 1e6) })
+    this.servers = Array.from({ length: servers }, (_, i) => new Server(i + 1, this, random.split(), oscillator()))
+  }
+
+  readonly log = (name: string): Log => {
+    const write =
+      (level: string) =>
+      (fields: Readonly<Record<string, unknown>>, message: string): void => {
+        const { error, container } = fields
+        const detail = error instanceof Error ? `: ${error.message}` : ''
+        this.timeline.note(`${name} ${level} ${container ?? ''} ${message}${detail}`)
+        if (error instanceof AssertionError) this.report(`${name}, container ${container}: ${message}`, error)
+        if (!this.spoiled && alarming.some((text) => message.startsWith(text)))
+          this.report(`${name}, container ${container}: ${message}`, error)
+      }
+    return { error: write('error'), warn: write('warn'), info: write('info'), debug: write('debug') }
+  }
+
+  kill(server: Server, power: boolean): void {
+    this.timeline.note(`${server.name} ${power ? 'loses its power' : 'is killed'}`)
+    server.kill(power)
+  }
+
+  start(server: Server): void {
+    if (server.process !== undefined) return
+    this.timeline.note(`${server.name} starts`)
+    server.start()
+  }
+
+  /** After every event. @throws Problem */
+  check(): void {
+    for (const server of this.servers) {
+      if (server.replicas === undefined) continue
+      for (const replica of server.replicas.all()) this.#checkReplica(server, replica)
+    }
+    this.problems.check()
+  }
+
+  #checkReplica(server: Server, replica: ContainerReplica): void {
+    const { core, container } = replica
+    const seen = this.#seen.get(replica)
+    if (seen !== undefined && seen.committed === core.committed && seen.role === core.role) return
+    this.#seen.set(replica, { committed: core.committed, role: core.role })
+    if (core.role === 'master' || core.role === 'recovering') {
+      const key = `${container}@${core.epoch}`
+      const master = this.#masters.get(key) ?? server.name
+      this.#masters.set(key, master)
+      if (master !== server.name) this.report(`${master} and ${server.name} both lead ${key}`)
+    }
+    if (replica.stopped !== undefined) return
+    const { log } = replica.storage
+    if (core.committed !== log.last) return
+    this.#compare(`${server.name}, container ${container}`, container, core.committed, log.chain)
+  }
+
+  #compare(who: string, container: ContainerId, at: number, chain: bigint): void {
+    let chains = this.#chains.get(container)
+    if (chains === undefined) {
+      chains = new Map()
+      this.#chains.set(container, chains)
+    }
+    const known = chains.get(at)
+    if (known === undefined) chains.set(at, chain)
+    else if (known !== chain) this.report(`${who} has another committed log up to ${at}`)
+  }
+
+  /** @returns why the cluster is not whole yet, or nothing when every container is. */
+  unrest(): string | undefined {
+    const { state } = this.cldb
+    if (state === undefined) return 'the CLDB is away'
+    for (const { container, inSync, resyncing, master } of state.containers.values()) {
+      if (inSync.length !== replication || resyncing.length > 0)
+        return `container ${container}: in sync ${inSync}, resyncing ${resyncing}, master ${master}`
+      const replicas = this.servers.filter(({ id }) => inSync.includes(id)).map((server) => this.#replica(server, container))
+      const [first] = replicas
+      for (const [i, replica] of replicas.entries()) {
+        if (replica === undefined || replica.stopped !== undefined) return `container ${container}: ${inSync[i]} has no replica`
+        const leads = replica.core.self === master
+        if (replica.core.role !== (leads ? 'master' : 'follower'))
+          return `container ${container}: ${replica.core.self} is ${replica.core.role}`
+        if (replica.storage.log.last !== first!.storage.log.last || replica.core.committed !== replica.storage.log.last)
+          return `container ${container}: ${replica.core.self} has ${replica.core.committed} of ${replica.storage.log.last}`
+      }
+    }
+    return undefined
+  }
+
+  /** When the cluster is whole: replicas are the same, byte for byte. */
+  compareReplicas(): void {
+    for (const { container, inSync } of this.cldb.state!.containers.values()) {
+      const servers = this.servers.filter(({ id }) => inSync.includes(id))
+      const segments = servers.map((server) => {
+        const contents = [...server.disk.contents(`/pool/containers/${container}/`)]
+        return contents.filter(([path]) => path.endsWith('.segment')).sort(([a], [b]) => (a < b ? -1 : 1))
+      })
+      for (const [i, own] of segments.entries()) {
+        const same =
+          own.length === segments[0]!.length &&
+          own.every(([path, content], k) => path === segments[0]![k]![0] && content.equals(segments[0]![k]![1]))
+        if (!same) this.report(`container ${container}: ${servers[i]!.name} and ${servers[0]!.name} hold different bytes`)
+      }
+      const [first] = servers.map((server) => this.#replica(server, container)!)
+      this.#checkCommitted(first!)
+    }
+  }
+
+  /** Everything that was committed once is in the log still. */
+  #checkCommitted(replica: ContainerReplica): void {
+    const known = this.#chains.get(replica.container) ?? new Map<number, bigint>()
+    const { log } = replica.storage
+    for (const entry of log.entries(0 as never)) {
+      const { sequence, chain } = entry.header
+      this.#compare('the log at rest', replica.container, sequence, chain)
+      known.delete(sequence)
+    }
+    const [missing] = known.keys()
+    if (missing !== undefined && missing >= log.contiguousFrom)
+      this.report(`container ${replica.container}: committed record ${missing} is gone`)
+  }
+
+  #replica(server: Server, container: ContainerId): ContainerReplica | undefined {
+    if (server.replicas === undefined) return undefined
+    for (const replica of server.replicas.all()) if (replica.container === container) return replica
+    return undefined
+  }
+}

@@ -1,0 +1,164 @@
+/**
+ * What goes wrong in a run, and when: some kinds of faults, chosen by the seed, one after the other.
+ */
+import type { Cluster } from './cluster.ts'
+import type { Server } from './server.ts'
+import type { Random } from './world/random.ts'
+
+type Fault = (cluster: Cluster, random: Random) => void
+
+const later = (cluster: Cluster, delayMs: number, run: () => void): void =>
+  void cluster.timeline.after(delayMs, undefined, run)
+
+/** How long a server stays away: mostly short, sometimes beyond the time after which it counts as dead. */
+const absenceMs = (random: Random): number =>
+  random.chance(0.15) ? random.between(5000, 14_000) : random.between(5, 2500)
+
+function crash(cluster: Cluster, random: Random, server: Server): void {
+  cluster.kill(server, random.chance(0.5))
+  later(cluster, absenceMs(random), () => cluster.start(server))
+}
+
+function cutBetween(cluster: Cluster, random: Random, pairs: readonly (readonly [string, string])[]): void {
+  for (const [from, to] of pairs) {
+    cluster.timeline.note(`${from} no longer reaches ${to}`)
+    cluster.network.cut(from, to)
+  }
+  later(cluster, random.between(50, 6000), () => {
+    for (const [from, to] of pairs) cluster.network.heal(from, to)
+  })
+}
+
+export const faults = {
+  crash: (cluster, random) => crash(cluster, random, random.pick(cluster.servers)),
+
+  /** The end comes at one of the next effects on the disk. */
+  crashAtEffect: (cluster, random) => {
+    const server = random.pick(cluster.servers)
+    const { process } = server
+    if (process === undefined) return
+    server.disk.fuse = random.below(random.chance(0.5) ? 20 : 400)
+    server.disk.onBurnt = () => crash(cluster, random, server)
+  },
+
+  crashAll: (cluster, random) => {
+    const power = random.next()
+    for (const server of cluster.servers) cluster.kill(server, random.chance(power))
+    for (const server of cluster.servers) later(cluster, absenceMs(random), () => cluster.start(server))
+  },
+
+  crashCldb: (cluster, random) => {
+    cluster.timeline.note('the CLDB is killed')
+    cluster.cldb.kill()
+    later(cluster, random.between(5, random.chance(0.2) ? 5000 : 500), () => {
+      if (cluster.cldb.process === undefined) cluster.cldb.start()
+    })
+  },
+
+  pause: (cluster, random) => {
+    const server = random.pick(cluster.servers)
+    if (server.process === undefined) return
+    const pauseMs = random.between(10, 4000)
+    cluster.timeline.note(`${server.name} stands still for ${pauseMs} ms`)
+    server.process.resumesMs = cluster.timeline.nowMs + pauseMs
+  },
+
+  partition: (cluster, random) => {
+    const everybody = [...cluster.servers.map(({ name }) => name), 'cldb']
+    const one = random.pick(everybody)
+    const others = everybody.filter((name) => name !== one)
+    const cut = random.chance(0.5) ? others : [random.pick(others)]
+    const way = random.below(3)
+    const out = cut.map((other) => [one, other] as const)
+    const back = cut.map((other) => [other, one] as const)
+    cutBetween(cluster, random, way === 0 ? out : way === 1 ? back : [...out, ...back])
+  },
+
+  clientPartition: (cluster, random) => {
+    const server = random.pick(cluster.servers).name
+    const client = `c${1 + random.below(3)}`
+    cutBetween(cluster, random, random.chance(0.5) ? [[client, server]] : [[server, client]])
+  },
+
+  breakConnections: (cluster, random) => {
+    cluster.timeline.note(`${cluster.wires.break(random.next())} connections break`)
+  },
+
+  slowNetwork: (cluster, random) => {
+    cluster.network.slow = { share: random.between(0.05, 0.5), mostMs: random.between(5, 400) }
+    later(cluster, random.between(100, 3000), () => {
+      cluster.network.slow = { share: 0.01, mostMs: 50 }
+    })
+  },
+
+  wallClockJump: (cluster, random) => {
+    const { oscillator } = random.pick(cluster.servers)
+    oscillator.wallOffsetMs += random.between(-3.6e6, 3.6e6)
+  },
+
+  slowDisk: (cluster, random) => {
+    const { disk } = random.pick(cluster.servers)
+    disk.faults.slowSyncs = random.between(0.1, 0.6)
+    later(cluster, random.between(100, 4000), () => {
+      disk.faults.slowSyncs = 0.02
+    })
+  },
+
+  diskErrors: (cluster, random) => {
+    const { disk } = random.pick(cluster.servers)
+    disk.faults.writeFails = random.between(0, 0.1)
+    disk.faults.syncFails = random.between(0, 0.1)
+    later(cluster, random.between(50, 1500), () => {
+      disk.faults.writeFails = 0
+      disk.faults.syncFails = 0
+    })
+  },
+
+  fullDisk: (cluster, random) => {
+    const { disk } = random.pick(cluster.servers)
+    disk.capacityBytes = disk.usedBytes + random.below(600 * 1024)
+    later(cluster, random.between(100, 4000), () => {
+      disk.capacityBytes = 2 ** 30
+    })
+  },
+} as const satisfies Record<string, Fault>
+
+export type FaultName = keyof typeof faults
+
+/** Kinds of faults that a seed uses, with how often. */
+export type Plan = { readonly kinds: readonly FaultName[]; readonly pauseMs: number }
+
+export function planOf(random: Random): Plan {
+  const all = Object.keys(faults) as FaultName[]
+  const share = random.between(0.2, 1)
+  const kinds = all.filter(() => random.chance(share))
+  return { kinds: kinds.length === 0 ? ['crash'] : kinds, pauseMs: random.pick([150, 400, 1000]) }
+}
+
+/** Brings faults on until `done`. */
+export function torment(cluster: Cluster, random: Random, plan: Plan, done: () => boolean): void {
+  const next = (): void => {
+    if (done()) return
+    const kind = random.pick(plan.kinds)
+    cluster.timeline.note(`fault: ${kind}`)
+    faults[kind](cluster, random)
+    later(cluster, random.between(0, 2 * plan.pauseMs), next)
+  }
+  later(cluster, random.between(0, plan.pauseMs), next)
+}
+
+/** Nothing is wrong any more, and everybody is up. */
+export function heal(cluster: Cluster): void {
+  cluster.timeline.note('everything is healed')
+  cluster.network.healAll()
+  cluster.network.slow = { share: 0.01, mostMs: 50 }
+  if (cluster.cldb.process === undefined) cluster.cldb.start()
+  for (const server of cluster.servers) {
+    const { disk } = server
+    disk.fuse = Number.POSITIVE_INFINITY
+    disk.capacityBytes = 2 ** 30
+    Object.assign(disk.faults, { writeFails: 0, syncFails: 0, slowSyncs: 0.02 })
+    if (server.process !== undefined) server.process.resumesMs = 0
+    cluster.start(server)
+  }
+}

@@ -1,0 +1,47 @@
+/**
+ * `npm run sim -- [--seed N] [--seeds COUNT] [--seconds S] [--only crash,pause] [--trace]`
+ *
+ * Runs COUNT seeds from N on. The last line is `COUNT seeds, F failures`; the exit code is 0 when F is.
+ */
+import { parseArgs } from 'node:util'
+import type { FaultName } from './faults.ts'
+import { run } from './run.ts'
+
+const { values } = parseArgs({
+  options: {
+    seed: { type: 'string', default: '1' },
+    seeds: { type: 'string', default: '1' },
+    seconds: { type: 'string', default: '10' },
+    only: { type: 'string' },
+    trace: { type: 'boolean', default: false },
+    keep: { type: 'boolean', default: false },
+  },
+})
+const first = Number(values.seed)
+const count = Number(values.seeds)
+const only = values.only?.split(',') as FaultName[] | undefined
+const print = values.trace ? (line: string) => console.log(line) : undefined
+const totals = { events: 0, answered: 0, unanswered: 0, undecided: 0 }
+const failed: number[] = []
+const began = performance.now()
+for (let seed = first; seed < first + count; seed++) {
+  const outcome = await run({ seed, safetyMs: Number(values.seconds) * 1000, only, ...(print && { print }) })
+  totals.events += outcome.events
+  totals.answered += outcome.answered
+  totals.unanswered += outcome.unanswered
+  totals.undecided += outcome.undecided
+  const { problem, events, hash, kinds, answered } = outcome
+  if (problem === undefined && count > 20) continue
+  console.log(`seed ${seed}: trace ${hash}, ${events} events, ${answered} answers; faults: ${kinds.join(', ')}`)
+  if (problem === undefined) continue
+  failed.push(seed)
+  console.log(`  FAILED ${problem.message}`)
+}
+const seconds = ((performance.now() - began) / 1000).toFixed(1)
+const { events, answered, unanswered, undecided } = totals
+console.log(
+  `${events} events, ${answered} answers, ${unanswered} without, ${undecided} undecided histories in ${seconds} s`,
+)
+if (failed.length > 0) console.log(`failed: ${failed.join(' ')}`)
+console.log(`${count} seeds, ${failed.length} failures`)
+process.exit(failed.length === 0 ? 0 : 1)

@@ -1,0 +1,136 @@
+/**
+ * One run: a seed makes a cluster, clients and faults; first safety, then healing, then everything loses its power once
+ * more; at the end all that was acknowledged must be there.
+ */
+import { Cluster, replication } from './cluster.ts'
+import { type FaultName, heal, planOf, torment } from './faults.ts'
+import { History } from './history.ts'
+import { Problem } from './problems.ts'
+import { Workload } from './workload.ts'
+import { Random } from './world/random.ts'
+
+const startMs = 10_000
+const healMs = 60_000
+
+export type Options = {
+  readonly seed: number
+  /** How long things go wrong. */
+  readonly safetyMs: number
+  readonly print?: (line: string) => void
+  /** Only these kinds of faults. */
+  readonly only?: readonly FaultName[] | undefined
+}
+
+export type Outcome = {
+  readonly seed: number
+  readonly problem: Problem | undefined
+  readonly events: number
+  readonly hash: string
+  readonly answered: number
+  readonly unanswered: number
+  readonly undecided: number
+  readonly kinds: readonly string[]
+}
+
+export async function run(options: Options): Promise<Outcome> {
+  const random = new Random(options.seed)
+  const plan = planOf(random)
+  const kinds = options.only ?? plan.kinds
+  const cluster = new Cluster(random.split(), 3 + random.below(3))
+  const history = new History()
+  const { timeline } = cluster
+  timeline.print = options.print
+  const restore = takeTimers(cluster)
+  let problem: Problem | undefined
+  try {
+    await live(cluster, history, random, { ...plan, kinds }, options)
+  } catch (error) {
+    problem = error instanceof Problem ? error : new Problem(String((error as Error).stack), { cause: error })
+  } finally {
+    restore()
+  }
+  const { answered, unanswered, undecided } = history
+  const hash = timeline.hash.toString(16).padStart(16, '0')
+  return { seed: options.seed, problem, events: timeline.count, hash, answered, unanswered, undecided, kinds }
+}
+
+async function live(
+  cluster: Cluster,
+  history: History,
+  random: Random,
+  plan: ReturnType<typeof planOf>,
+  options: Options,
+): Promise<void> {
+  const { timeline } = cluster
+  const until = async (withinMs: number, what: string, holds: () => boolean, why = () => ''): Promise<void> => {
+    let held = false
+    await timeline.run(timeline.nowMs + withinMs, () => {
+      cluster.check()
+      held = holds()
+      return held
+    })
+    if (!held) throw new Problem(`${what} not within ${withinMs} ms of simulated time: ${why()}`)
+  }
+  const finished = async (withinMs: number, what: string, work: Promise<void>): Promise<void> => {
+    let done = false
+    work.then(
+      () => {
+        done = true
+      },
+      (error) => cluster.report(what, error),
+    )
+    await until(withinMs, what, () => done)
+  }
+  const rest = (): Promise<void> =>
+    until(healMs, 'the cluster is whole', () => cluster.unrest() === undefined, () => cluster.unrest() ?? '')
+
+  cluster.cldb.start()
+  for (const server of cluster.servers) cluster.start(server)
+  const workload = new Workload(cluster, history, random.split(), 3)
+  await until(startMs, 'all servers are registered', () =>
+    cluster.servers.every(({ id }) => cluster.cldb.state?.servers.get(id)?.state === 'alive'),
+  )
+  await finished(startMs, 'the volume is made', workload.prepare(replication, 2))
+
+  const endMs = timeline.nowMs + options.safetyMs
+  workload.start(random.pick([10, 60, 200]))
+  torment(cluster, random.split(), plan, () => timeline.nowMs >= endMs)
+  await timeline.run(endMs, () => {
+    cluster.check()
+    return false
+  })
+  workload.stopping = true
+  heal(cluster)
+  // Faults that were under way may still take servers away or bring them back.
+  await until(healMs, 'clients are done', () => workload.running === 0)
+  heal(cluster)
+  await rest()
+  cluster.compareReplicas()
+  await finished(healMs, 'everything is read', workload.readAll())
+
+  timeline.note('all lose their power')
+  for (const server of cluster.servers) cluster.kill(server, true)
+  for (const server of cluster.servers) timeline.after(random.between(0, 1500), undefined, () => cluster.start(server))
+  await finished(healMs, 'everything is read after all were away', workload.readAll())
+  await rest()
+  cluster.compareReplicas()
+  const wrong = history.check()
+  if (wrong !== undefined) throw new Problem(wrong)
+}
+
+/** Within a run nothing may wait for real time: timers of the process itself go to the timeline, or nowhere. */
+function takeTimers(cluster: Cluster): () => void {
+  const { setInterval, setImmediate, setTimeout } = globalThis
+  const refuse = (): never => {
+    throw new Error('a run has no real timers')
+  }
+  const immediate = (work: (...given: unknown[]) => void, ...given: unknown[]): object =>
+    cluster.timeline.after(0, undefined, () => work(...given))
+  Object.assign(globalThis, { setInterval: () => ({}), setImmediate: immediate, setTimeout: refuse })
+  const onRejection = (error: unknown): void => cluster.report('a promise was rejected and nobody heard', error)
+  process.on('unhandledRejection', onRejection)
+  return () => {
+    Object.assign(globalThis, { setInterval, setImmediate, setTimeout })
+    process.off('unhandledRejection', onRejection)
+  }
+}

@@ -1,0 +1,172 @@
+/**
+ * One fileserver in the simulator: a machine with its disk and clock, and on it one process after the other.
+ *
+ * Wires the real parts of fileserver/ together as fileserver/main.ts does.
+ */
+import type { Disk } from '../../fileserver/disk.ts'
+import { followingHandlers } from '../../fileserver/following.ts'
+import { Membership } from '../../fileserver/membership.ts'
+import { format } from '../../fileserver/names/operations.ts'
+import { openPool, saveIdentity } from '../../fileserver/pool.ts'
+import { Reclaim } from '../../fileserver/reclaim.ts'
+import type { Environment, Limits } from '../../fileserver/replica/environment.ts'
+import { Replicas } from '../../fileserver/replicas.ts'
+import { fileHandlers } from '../../fileserver/service.ts'
+import { connectCldb } from '../../protocol/cluster/cldb.ts'
+import { Connections } from '../../protocol/cluster/connections.ts'
+import { openContainers } from '../../protocol/cluster/containers.ts'
+import { Failure } from '../../protocol/failures.ts'
+import { type ContainerId, type ServerId, serverId } from '../../protocol/ids.ts'
+import type { Log } from '../../protocol/logging.ts'
+import type { Location } from '../../protocol/messages/attributes.ts'
+import { control } from '../../protocol/messages/control.ts'
+import { files } from '../../protocol/messages/files.ts'
+import { replication } from '../../protocol/messages/replication.ts'
+import { served } from '../../protocol/transport/transport.ts'
+import type { CldbNode } from './cldb.ts'
+import { SimulatedDisk } from './world/disk.ts'
+import { SimulatedIndex } from './world/index.ts'
+import type { Network } from './world/network.ts'
+import type { Random } from './world/random.ts'
+import { clockOf, type Oscillator, Process } from './world/timeline.ts'
+import type { Wires } from './world/transport.ts'
+
+const tickMs = 50
+const reserveBytes = 256 * 1024
+const controlTimeoutMs = 2000
+const limits: Limits = {
+  replicaTimeoutMs: 1000,
+  memberGraceMs: 500,
+  syncWithinMs: 200,
+  unsyncedBytesMax: 64 * 1024,
+  retryMs: 300,
+}
+
+export type World = {
+  readonly network: Network
+  readonly wires: Wires
+  readonly cldb: CldbNode
+  readonly report: (problem: string, error?: unknown) => void
+  readonly log: (name: string) => Log
+}
+
+export class Server {
+  readonly name: string
+  readonly id: ServerId
+  readonly disk: SimulatedDisk
+  readonly oscillator: Oscillator
+  process: Process | undefined
+  replicas: Replicas | undefined
+  readonly #world: World
+  readonly #random: Random
+  readonly #index: SimulatedIndex
+
+  constructor(number: number, world: World, random: Random, oscillator: Oscillator) {
+    this.name = `s${number}`
+    this.id = serverId(number.toString(16).padStart(16, '0'))
+    this.oscillator = oscillator
+    this.#world = world
+    this.#random = random
+    this.disk = new SimulatedDisk(world.network.timeline, random.split())
+    this.#index = new SimulatedIndex(world.network.timeline, random.split())
+  }
+
+  get address(): string {
+    return `${this.name}:7000`
+  }
+
+  /** Ends the process; with `power` what was not synced goes too. */
+  kill(power: boolean): void {
+    const { process } = this
+    if (process !== undefined) {
+      process.alive = false
+      this.process = undefined
+      this.replicas = undefined
+      this.disk.fuse = Number.POSITIVE_INFINITY
+      this.#index.kill()
+      this.#world.wires.over(process, !power)
+      this.#world.cldb.gone(process, !power)
+    }
+    if (!power) return
+    this.disk.cutPower()
+    this.#index.cutPower()
+  }
+
+  start(): void {
+    const process = new Process(this.name)
+    this.process = process
+    this.#run(process).catch((error) => {
+      if (process.alive) this.#world.report(`${this.name} did not start`, error)
+    })
+  }
+
+  async #run(process: Process): Promise<void> {
+    const { network, wires, cldb: cldbNode, log: logOf } = this.#world
+    const clock = clockOf(network.timeline, process, this.oscillator)
+    const log = logOf(this.name)
+    const random = this.#random.split().next
+    const disk: Disk = this.disk.open(process)
+    const identity = openPool(disk, '/pool', () => this.id)
+    const index = this.#index.open(process)
+    const cldb = connectCldb({ addresses: ['cldb:7400'], clock, random, dial: () => cldbNode.dial(process) })
+    const transport = wires.transport(process)
+    const connections = new Connections(transport)
+    const containers = openContainers({ cldb, transport, clock, random })
+    const addresses = new Map<ServerId, string>()
+    const learn = (location: Location): void => {
+      for (const { server, address } of location.servers) addresses.set(server, address)
+    }
+    const incarnation = Math.floor(random() * 2 ** 48)
+    const environment: Environment = {
+      self: identity.server,
+      clock,
+      disk,
+      index,
+      directory: '/pool/containers',
+      log,
+      counters: { corruptBlocks: 0, repairedBlocks: 0, resyncs: 0, bytesWritten: 0, bytesRead: 0 },
+      random,
+      connect: async (server, timeoutMs) => {
+        const address = addresses.get(server)
+        if (address === undefined) throw new Failure('UNAVAILABLE', `the address of server ${server} is unknown`)
+        return connections.open(address, timeoutMs)
+      },
+      leased: () => membership.leased,
+      full: () => disk.space().freeBytes < reserveBytes,
+      reconfigure: async (container, epoch, remove, add) => {
+        const request = { server: identity.server, incarnation, container, epoch, remove, add }
+        const { location } = await cldb.call(control.calls.reconfigure, request, controlTimeoutMs)
+        learn(location)
+        return location
+      },
+      limits,
+    }
+    const replicas = new Replicas(environment, (location) =>
+      location.kind === 'data'
+        ? []
+        : format({ container: location.container, volume: { chunkBytes: location.chunkBytes }, now: clock.now() }),
+    )
+    this.replicas = replicas
+    await replicas.openAll()
+    const reclaim = new Reclaim(environment, containers)
+    const locate = async (container: ContainerId): Promise<void> => {
+      const { locations } = await cldb.call(control.calls.locate, { containers: [container] }, controlTimeoutMs)
+      for (const location of locations) learn(location)
+    }
+    wires.listen(this.address, process, [
+      served(files, fileHandlers(environment, replicas, cldb, reclaim)),
+      served(replication, followingHandlers(environment, replicas, locate)),
+    ])
+    const presence = { address: this.address, topology: `/rack/${this.name}`, incarnation, cluster: identity.cluster }
+    const membership = new Membership(environment, cldb, replicas, presence, learn)
+    const tick = (): void => {
+      for (const replica of replicas.all()) replica.tick()
+      clock.after(tickMs, tick)
+    }
+    clock.after(tickMs, tick)
+    const cluster = await membership.join()
+    if (identity.cluster !== cluster) saveIdentity(disk, '/pool', { server: identity.server, cluster })
+    reclaim.start(replicas)
+    network.timeline.note(`${this.name} serves`)
+  }
+}

@@ -1,0 +1,304 @@
+/**
+ * Clients of the simulated cluster: the real SDK below paths, doing random things and remembering the answers.
+ */
+import type { Operations } from '../../client/operations.ts'
+import { remoteOperations } from '../../client/operations/operations.ts'
+import { Remote } from '../../client/operations/remote.ts'
+import { Tickets } from '../../client/operations/tickets.ts'
+import { Volumes } from '../../client/operations/volumes.ts'
+import { type Cldb, connectCldb } from '../../protocol/cluster/cldb.ts'
+import { openContainers } from '../../protocol/cluster/containers.ts'
+import { isFailure } from '../../protocol/failures.ts'
+import { clientId, type Fid } from '../../protocol/ids.ts'
+import type { Changes } from '../../protocol/messages/attributes.ts'
+import { control } from '../../protocol/messages/control.ts'
+import { contentOf, lengthOf, valueOf } from './content.ts'
+import type { History, Recorded, UnsyncedWrite } from './history.ts'
+import type { DirectoryOperation, RegisterOperation } from './model.ts'
+import type { World } from './server.ts'
+import type { Random } from './world/random.ts'
+import { clockOf, Process } from './world/timeline.ts'
+
+const credentials = { uid: 0, gid: 0, groups: [] }
+const noChanges: Changes = {
+  mode: undefined,
+  uid: undefined,
+  gid: undefined,
+  sizeBytes: undefined,
+  accessed: undefined,
+  modified: undefined,
+}
+const names = ['a', 'b', 'c']
+const slotBytes = 6000
+/** Over three chunks, whose first bytes would be inline. */
+const slotOffsets = [64 * 1024, 120 * 1024, 128 * 1024, 300 * 1024]
+export const chunkBytes = 128 * 1024
+const timeoutMs = 20_000
+
+type Connected = { readonly process: Process; readonly operations: Operations; readonly cldb: Cldb }
+
+function connect(world: World, number: number, random: Random): Connected {
+  const process = new Process(`c${number}`)
+  const clock = clockOf(world.network.timeline, process, { rate: 1, wallOffsetMs: 0 })
+  const options = { clock, random: random.next }
+  const cldb = connectCldb({ ...options, addresses: ['cldb:7400'], dial: () => world.cldb.dial(process) })
+  const containers = openContainers({ ...options, cldb, transport: world.wires.transport(process) })
+  const remote = new Remote(containers, new Tickets(clientId(1000 + number)), timeoutMs)
+  return { process, operations: remoteOperations(remote, new Volumes(cldb, timeoutMs)), cldb }
+}
+
+/** A directory of small files, and two large files: one with durable writes, one with writes that are synced later. */
+type Place = {
+  readonly directory: Fid
+  readonly large: Fid
+  readonly unsynced: Fid
+  /** Of the files that were made in the directory, by the number of the write that made them. */
+  readonly fids: Map<number, Fid>
+}
+
+export class Workload {
+  stopping = false
+  /** Clients at work. */
+  running = 0
+  readonly #world: World
+  readonly #history: History
+  readonly #random: Random
+  readonly #clients: Connected[]
+  readonly #places: Place[] = []
+  #value = 0
+
+  constructor(world: World, history: History, random: Random, clients: number) {
+    this.#world = world
+    this.#history = history
+    this.#random = random
+    this.#clients = Array.from({ length: clients }, (_, i) => connect(world, i + 1, random.split()))
+  }
+
+  /** Makes the volume and what is in it at first. */
+  async prepare(replication: number, places: number): Promise<void> {
+    const { cldb, operations } = this.#clients[0]!
+    const request = { name: 'home', mountPath: '/home', replication, minimum: 2, topology: '/', chunkBytes }
+    const { volume } = await cldb.call(control.calls.createVolume, request, timeoutMs)
+    const make = async (name: string, kind: 'file' | 'directory'): Promise<Fid> => {
+      const creation = { kind, how: 'guarded', changes: noChanges } as const
+      return (await operations.create(credentials, volume.root, Buffer.from(name), creation)).attributes.fid
+    }
+    for (let i = 0; i < places; i++) {
+      const directory = await make(`directory${i}`, 'directory')
+      const large = await make(`large${i}`, 'file')
+      this.#places.push({ directory, large, unsynced: await make(`unsynced${i}`, 'file'), fids: new Map() })
+      this.#history.directories.push([])
+      for (const _ of slotOffsets) {
+        this.#history.registers.push([])
+        this.#history.unsynced.push({ writes: [], reads: [] })
+      }
+    }
+  }
+
+  /** Has every client work until `stopping`. */
+  start(pauseMs: number): void {
+    for (const number of this.#clients.keys()) void this.#loop(number, pauseMs)
+  }
+
+  async #loop(number: number, pauseMs: number): Promise<void> {
+    this.running += 1
+    while (!this.stopping) {
+      const burst = this.#random.chance(0.15) ? 2 + this.#random.below(6) : 1
+      await Promise.all(Array.from({ length: burst }, () => this.#guarded(() => this.#act(number))))
+      await this.#pause(number, this.#random.between(0, 2 * pauseMs))
+    }
+    this.running -= 1
+  }
+
+  #pause(number: number, delayMs: number): Promise<void> {
+    const { process } = this.#clients[number]!
+    return new Promise((resolve) => void this.#world.network.timeline.after(delayMs, process, resolve))
+  }
+
+  /** Reads everything there is. */
+  async readAll(): Promise<void> {
+    for (const [at, { fids }] of this.#places.entries()) {
+      await this.#guarded(() => this.#directory(0, at, { type: 'list' }))
+      for (const name of names) await this.#guarded(() => this.#directory(0, at, { type: 'lookup', name }))
+      for (const id of fids.keys()) await this.#guarded(() => this.#directory(0, at, { type: 'read', id }))
+      for (const slot of slotOffsets.keys()) {
+        await this.#guarded(() => this.#register(0, at, slot, { type: 'read' }))
+        await this.#guarded(() => this.#readUnsynced(0, at, slot))
+      }
+    }
+  }
+
+  async #guarded(act: () => Promise<void>): Promise<void> {
+    try {
+      await act()
+    } catch (error) {
+      this.#world.report('a client met an unexpected failure', error)
+    }
+  }
+
+  #act(number: number): Promise<void> {
+    const random = this.#random
+    const at = random.below(this.#places.length)
+    const kind = random.next()
+    if (kind < 0.6) return this.#directory(number, at, this.#choose(this.#places[at]!))
+    const slot = random.below(slotOffsets.length)
+    const reads = random.chance(0.4)
+    if (kind < 0.8)
+      return this.#register(number, at, slot, reads ? { type: 'read' } : { type: 'write', value: ++this.#value })
+    return reads ? this.#readUnsynced(number, at, slot) : this.#writeUnsynced(number, at, slot)
+  }
+
+  #choose({ fids }: Place): DirectoryOperation {
+    const random = this.#random
+    const name = random.pick(names)
+    const id = [...fids.keys()].at(-1 - random.below(3))
+    switch (random.below(id === undefined ? 5 : 9)) {
+      case 0:
+      case 1:
+        return { type: 'create', name, id: ++this.#value }
+      case 2:
+        return { type: 'remove', name, id: 0 }
+      case 3:
+        return { type: 'lookup', name }
+      case 4:
+        return random.chance(0.3) ? { type: 'list' } : { type: 'rename', name, to: random.pick(names.filter((to) => to !== name)) }
+      case 5:
+        return { type: 'link', id: id!, name }
+      case 6:
+      case 7:
+        return { type: 'write', id: id!, value: ++this.#value }
+      default:
+        return { type: 'read', id: id! }
+    }
+  }
+
+  async #directory(number: number, at: number, what: DirectoryOperation): Promise<void> {
+    const list = this.#history.directories[at]!
+    await this.#recorded(list, number, what, () => this.#perform(number, this.#places[at]!, what))
+  }
+
+  /** Runs the operation, and notes its outcome if there is a definite one. */
+  async #recorded<O extends { outcome?: unknown }>(
+    list: Recorded<O>[],
+    number: number,
+    what: O,
+    perform: () => Promise<O['outcome']>,
+  ): Promise<void> {
+    const recorded = this.#history.begin(list, number, what)
+    try {
+      what.outcome = await perform()
+    } catch (error) {
+      if (!isFailure(error)) throw error
+      if (error.row.retry !== 'never') {
+        this.#history.unanswered += 1
+        return
+      }
+      if (!['EXISTS', 'NOT_FOUND', 'STALE'].includes(error.failure)) throw error
+      what.outcome = error.failure
+    }
+    recorded.returned = this.#history.place()
+    this.#history.answered += 1
+    this.#world.network.timeline.note(`c${number} ${JSON.stringify(what)}`)
+  }
+
+  async #perform(number: number, place: Place, what: DirectoryOperation): Promise<never> {
+    return (await this.#outcome(number, place, what)) as never
+  }
+
+  async #outcome(number: number, place: Place, what: DirectoryOperation): Promise<DirectoryOperation['outcome']> {
+    const { operations } = this.#clients[number]!
+    const { directory, fids } = place
+    const bytes = Buffer.from
+    switch (what.type) {
+      case 'create': {
+        const { id } = what
+        const data = contentOf(id, lengthOf(id))
+        const creation = { kind: 'file', how: 'guarded', changes: { ...noChanges, uid: id }, data } as const
+        const { attributes } = await operations.create(credentials, directory, bytes(what.name), creation)
+        fids.set(id, attributes.fid)
+        return 'ok'
+      }
+      case 'remove':
+        await operations.remove(credentials, directory, bytes(what.name), 'file')
+        return 'ok'
+      case 'lookup': {
+        const { attributes } = await operations.lookup(credentials, directory, bytes(what.name))
+        fids.set(attributes.uid, attributes.fid)
+        return attributes.uid
+      }
+      case 'rename':
+        await operations.rename(credentials, directory, bytes(what.name), directory, bytes(what.to), true)
+        return 'ok'
+      case 'link':
+        await operations.link(credentials, fids.get(what.id)!, directory, bytes(what.name))
+        return 'ok'
+      case 'write':
+        await operations.write(fids.get(what.id)!, 0, [contentOf(what.value, lengthOf(what.id))], true)
+        return 'ok'
+      case 'read': {
+        const length = lengthOf(what.id)
+        const { payload } = await operations.read(fids.get(what.id)!, 0, length)
+        return this.#valueOf(payload, length)
+      }
+      case 'list': {
+        const { entries } = await operations.readdir(credentials, directory, 0, 100, true)
+        return Object.fromEntries(entries.map(({ name, attributes }) => [Buffer.from(name).toString(), attributes!.uid]))
+      }
+    }
+  }
+
+  #valueOf(payload: readonly Uint8Array[], length: number): number {
+    const value = valueOf(payload, length)
+    if (value === undefined) this.#world.report(`a read of ${length} bytes shows bytes of no one write`)
+    return value ?? 0
+  }
+
+  async #register(number: number, at: number, slot: number, what: RegisterOperation): Promise<void> {
+    const list = this.#history.registers[at * slotOffsets.length + slot]!
+    const { large } = this.#places[at]!
+    await this.#recorded(list, number, what, async () => {
+      if (what.type === 'read') return (await this.#readSlot(number, large, slot)) as never
+      const { operations } = this.#clients[number]!
+      await operations.write(large, slotOffsets[slot]!, [contentOf(what.value, slotBytes)], true)
+      return 'ok' as never
+    })
+  }
+
+  async #readSlot(number: number, fid: Fid, slot: number): Promise<number> {
+    const { payload } = await this.#clients[number]!.operations.read(fid, slotOffsets[slot]!, slotBytes)
+    return this.#valueOf(payload, slotBytes)
+  }
+
+  async #writeUnsynced(number: number, at: number, slot: number): Promise<void> {
+    const { operations } = this.#clients[number]!
+    const value = ++this.#value
+    const never = Number.POSITIVE_INFINITY
+    const write: UnsyncedWrite = { value, called: this.#history.place(), returned: never, synced: never }
+    this.#history.unsynced[at * slotOffsets.length + slot]!.writes.push(write)
+    try {
+      const content = contentOf(value, slotBytes)
+      const { tokens } = await operations.write(this.#places[at]!.unsynced, slotOffsets[slot]!, [content], false)
+      write.returned = this.#history.place()
+      if (this.#random.chance(0.3)) await this.#pause(number, this.#random.between(0, 300))
+      if (this.#random.chance(0.7)) await operations.sync(tokens)
+      else return
+      write.synced = this.#history.place()
+      this.#history.answered += 1
+    } catch (error) {
+      if (!isFailure(error) || (error.row.retry === 'never' && error.failure !== 'UNSYNCED_LOST')) throw error
+      this.#history.unanswered += 1
+    }
+  }
+
+  async #readUnsynced(number: number, at: number, slot: number): Promise<void> {
+    const called = this.#history.place()
+    try {
+      const value = await this.#readSlot(number, this.#places[at]!.unsynced, slot)
+      this.#history.unsynced[at * slotOffsets.length + slot]!.reads.push({ value, called })
+      this.#history.answered += 1
+    } catch (error) {
+      if (!isFailure(error) || error.row.retry === 'never') throw error
+      this.#history.unanswered += 1
+    }
+  }
+}

@@ -1,0 +1,114 @@
+/**
+ * A simulated network: ordered lanes between processes, that are slow, stand still behind a partition, and break.
+ *
+ * What a lane carries arrives in order (TCP); different lanes overtake each other. A message to a process that is over is
+ * lost. A partition, of one direction or both, holds messages back until it is healed, as TCP would send them again.
+ */
+import type { Random } from './random.ts'
+import type { Process, Timeline } from './timeline.ts'
+
+export class Lane {
+  readonly from: Process
+  readonly to: Process
+  readonly #network: Network
+  readonly #queue: (() => void)[] = []
+  #lastMs = 0
+  #held = 0
+
+  constructor(network: Network, from: Process, to: Process) {
+    this.#network = network
+    this.from = from
+    this.to = to
+  }
+
+  send(run: () => void, delayMs = this.#network.delayMs()): void {
+    if (!this.from.alive) return
+    this.#queue.push(run)
+    this.#schedule(delayMs)
+  }
+
+  /** The same, but the sender may be over: the last that its kernel sends. */
+  end(run: () => void): void {
+    this.#queue.push(run)
+    this.#schedule(this.#network.delayMs())
+  }
+
+  /** Forgets what has not arrived. */
+  drop(): void {
+    this.#queue.length = 0
+  }
+
+  /** What was held back goes on its way. */
+  resume(): void {
+    for (let held = this.#held; held > 0; held--) this.#schedule(this.#network.delayMs())
+    this.#held = 0
+  }
+
+  #schedule(delayMs: number): void {
+    const { timeline } = this.#network
+    this.#lastMs = Math.max(this.#lastMs, timeline.nowMs + delayMs)
+    timeline.after(this.#lastMs - timeline.nowMs, this.to, () => {
+      if (this.#network.isCut(this.from.name, this.to.name)) {
+        this.#held += 1
+        this.#network.hold(this)
+      } else this.#queue.shift()?.()
+    })
+  }
+}
+
+export class Network {
+  readonly timeline: Timeline
+  /** Share of messages that take long, and how long at most. */
+  slow = { share: 0.01, mostMs: 50 }
+  readonly #random: Random
+  /** `from>to` */
+  readonly #cut = new Set<string>()
+  readonly #held = new Set<Lane>()
+
+  constructor(timeline: Timeline, random: Random) {
+    this.timeline = timeline
+    this.#random = random
+  }
+
+  delayMs(): number {
+    const { share, mostMs } = this.slow
+    return this.#random.chance(share) ? this.#random.between(1, mostMs) : this.#random.between(0.05, 1)
+  }
+
+  isCut(from: string, to: string): boolean {
+    return this.#cut.has(`${from}>${to}`)
+  }
+
+  hold(lane: Lane): void {
+    this.#held.add(lane)
+  }
+
+  cut(from: string, to: string): void {
+    this.#cut.add(`${from}>${to}`)
+  }
+
+  heal(from: string, to: string): void {
+    this.#cut.delete(`${from}>${to}`)
+    for (const lane of this.#held) {
+      if (lane.from.name !== from || lane.to.name !== to) continue
+      this.#held.delete(lane)
+      lane.resume()
+    }
+  }
+
+  healAll(): void {
+    for (const cut of [...this.#cut]) {
+      const [from, to] = cut.split('>')
+      this.heal(from!, to!)
+    }
+  }
+
+  get cuts(): readonly string[] {
+    return [...this.#cut]
+  }
+
+  /** One message on its own way: it overtakes and is overtaken. */
+  post(from: Process, to: Process, run: () => void): void {
+    new Lane(this, from, to).send(run)
+  }
+}
