@@ -9,7 +9,8 @@
 import { randomBytes } from 'node:crypto'
 import t from 'tap'
 import { connect } from '../../client/index.ts'
-import { inlineBytesMax } from '../../protocol/messages/attributes.ts'
+import { payloadSums } from '../../protocol/hash.ts'
+import { inlineBytesMax, sumBlockBytes } from '../../protocol/messages/attributes.ts'
 import { type Cluster, withCluster } from '../harness/cluster.ts'
 import { until } from '../harness/processes.ts'
 import { findBytes, flipByte, type Place } from '../harness/rot.ts'
@@ -80,8 +81,10 @@ t.test('rot is repaired and never read', async (t) => {
     t.pass('each server has repaired its bytes, and counted it')
 
     const first = cluster.fileservers[0]!
-    const { path, offset } = placeOf(first, inlineBytesMax)
-    await readUntilRepaired(new Map([[first, flipByte({ path, offset: offset - 4 })]]))
+    const block = content.subarray(inlineBytesMax, inlineBytesMax + sumBlockBytes)
+    const sum = findBytes(cluster.poolOf(first), payloadSums([block], block.length))
+    if (sum === undefined) throw new Error(`${first} does not hold the sum of the bytes at ${inlineBytesMax}`)
+    await readUntilRepaired(new Map([[first, flipByte(sum)]]))
     t.pass('so are the checksums of a record')
   })
 })
