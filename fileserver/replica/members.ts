@@ -42,8 +42,16 @@ export class Members {
     return this.#full.size > 0
   }
 
+  /**
+   * Sends a batch to those whose word it waits for: its buffers are used anew once it is acknowledged. Others get the
+   * records from the log.
+   */
   push(batch: Batch): void {
-    for (const sender of this.#senders.values()) sender.push(batch)
+    for (const { server, inSync, joining } of this.#options.core().members) {
+      const sender = this.#senders.get(server)
+      if (inSync || joining) sender?.push(batch)
+      else sender?.catchUp()
+    }
   }
 
   nudge(durable: boolean): void {

@@ -367,7 +367,8 @@ export class ContainerReplica {
 
   #append(addition: Addition): Sequence {
     const { changes, ...draft } = addition
-    const entry = this.storage.append({ ...draft, changes: encodeChanges(changes) }, changes, this.#core.epoch)
+    const { epoch, committed } = this.#core
+    const entry = this.storage.append({ ...draft, changes: encodeChanges(changes) }, changes, epoch, committed)
     this.#environment.counters.bytesWritten += addition.payloadBytes
     this.#batching.add(entry, recordBytes(entry.header))
     return entry.header.sequence

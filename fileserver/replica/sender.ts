@@ -54,7 +54,7 @@ export class Sender {
   constructor(stream: Stream, next: Sequence) {
     this.#stream = stream
     this.#next = next
-    this.#pump()
+    this.catchUp()
   }
 
   /** Sends a batch that was just appended to the log, unless earlier records must go first. */
@@ -78,7 +78,8 @@ export class Sender {
     this.#closed = true
   }
 
-  #pump(): void {
+  /** Sends what is new in the log, as far as the window allows. */
+  catchUp(): void {
     const { log, appended } = this.#stream
     try {
       while (!this.#closed && this.#next <= appended() && this.#inFlightBytes <= windowBytes) {
@@ -110,7 +111,7 @@ export class Sender {
         if (this.#closed) return
         const { appended, durable, full } = reply
         this.#stream.acknowledged({ type: 'acknowledged', epoch, server, appended, durable }, full)
-        this.#pump()
+        this.catchUp()
       },
       (error) =>
         this.#fail(error instanceof Failure ? error : new Failure('INTERNAL', String(error), { cause: error })),

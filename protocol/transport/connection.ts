@@ -13,6 +13,7 @@ import { natural, type Of, message as shape, text } from '../check.ts'
 import type { Clock, Timer } from '../clock.ts'
 import { Failure, type FailureCode } from '../failures.ts'
 import type { Log } from '../logging.ts'
+import type { Buffers } from './buffers.ts'
 import { Decoder, type Frame, kinds, messageBytesMax, type Pieces } from './frame.ts'
 import { Outbox } from './outbox.ts'
 import { detailOf, readFailure, writeFailure } from './wire.ts'
@@ -81,6 +82,7 @@ export class FramedConnection<H extends Half> {
     readonly ends: Ends
     readonly dialled: boolean
     readonly pieces: Pieces
+    readonly buffers?: Buffers
     readonly helloTimeoutMs: number
     readonly half: (line: Line, hello: Hello) => H
   }) {
@@ -89,7 +91,7 @@ export class FramedConnection<H extends Half> {
     this.ends = ends
     this.dialled = options.dialled
     this.makeHalf = options.half
-    this.decoder = new Decoder(options.pieces, (frame) => this.receive(frame))
+    this.decoder = new Decoder(options.pieces, (frame) => this.receive(frame), options.buffers)
     this.line = {
       peer,
       outbox: new Outbox(socket),

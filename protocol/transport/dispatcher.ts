@@ -71,19 +71,24 @@ export class Dispatcher implements Half {
       const request = entry.call.request.read(frame.wire, entry.name)
       const context = { deadlineMs: this.ends.clock.monotonicMs() + frame.timeoutMs, peer: this.line.peer }
       const answer = entry.handler(request, frame.payload, context)
-      if (answer instanceof Promise) this.answerLater(entry, id, frame.bytes, answer)
-      else this.answer(entry, id, answer)
+      if (answer instanceof Promise) {
+        this.answerLater(entry, frame, answer)
+        return
+      }
+      this.answer(entry, id, answer)
     } catch (error) {
       this.refuse(id, error, entry.name)
     }
+    frame.release()
   }
 
-  private answerLater(entry: Entry, id: number, bytes: number, promise: Promise<Reply<unknown>>): void {
+  private answerLater(entry: Entry, { id, bytes, release }: Frame, promise: Promise<Reply<unknown>>): void {
     this.calls++
     this.bytes += bytes
     const done = (): void => {
       this.calls--
       this.bytes -= bytes
+      release()
       this.line.wake()
     }
     promise.then(

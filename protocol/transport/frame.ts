@@ -7,9 +7,9 @@
  * where the pieces are only borrowed, in one buffer of its exact size that the socket may also fill directly.
  * After a failure a decoder is not used again.
  */
-import { assert } from '../assert.ts'
 import { Failure } from '../failures.ts'
 import { appendBytesMax } from '../messages/replication.ts'
+import type { Buffers } from './buffers.ts'
 import { unpack } from './wire.ts'
 
 export const protocolVersion = 1
@@ -33,6 +33,8 @@ export type Frame = {
   readonly wire: unknown
   readonly payload: readonly Uint8Array[]
   readonly bytes: number
+  /** To be called when the payload is not needed any more; its buffer is then used for another. */
+  readonly release: () => void
 }
 
 export type FrameHead = {
@@ -94,8 +96,12 @@ function unpackArray(bytes: Buffer, start: number, end: number): unknown {
 }
 
 const noPayload: readonly Uint8Array[] = []
+const nothing = (): void => {}
 
-/** `keep`: pieces are ours, payload is cut out of them. `copy`: pieces are overwritten later, payload is copied. */
+/**
+ * `keep`: pieces are ours, payload is cut out of them. `copy`: pieces are overwritten later, payload is copied. With
+ * `Buffers` a large payload is copied either way, into one of them.
+ */
 export type Pieces = 'keep' | 'copy'
 
 export class Decoder {
@@ -103,6 +109,7 @@ export class Decoder {
   messageBytesMax = helloBytesMax
   private readonly onFrame: (frame: Frame) => void
   private readonly pieces: Pieces
+  private readonly buffers: Buffers | undefined
   private readonly fixed = Buffer.allocUnsafeSlow(frameBytes)
   private fixedBytes = 0
   private head: FrameHead | undefined
@@ -121,8 +128,10 @@ export class Decoder {
   private running = false
   private held = false
 
-  constructor(pieces: Pieces, onFrame: (frame: Frame) => void) {
+  /** @param buffers where the buffers of payloads are taken from and released to; from the heap where absent. */
+  constructor(pieces: Pieces, onFrame: (frame: Frame) => void, buffers?: Buffers) {
     this.pieces = pieces
+    this.buffers = buffers
     this.onFrame = onFrame
   }
 
@@ -142,10 +151,14 @@ export class Decoder {
 
   /** Calls `onFrame` for each frame that is now whole. @throws Failure BAD_FRAME, VERSION_MISMATCH or TOO_LARGE. */
   push(chunk: Buffer): void {
-    assert(this.chunk === undefined || this.pieces === 'keep', 'a borrowed piece must be read at once')
     if (this.chunk === undefined) this.chunk = chunk
-    else this.later.push(chunk)
+    else this.later.push(this.pieces === 'keep' ? chunk : Buffer.from(chunk))
     this.run()
+    // A borrowed piece that could not be read to its end, because of a pause, must outlive its loan.
+    if (this.chunk === chunk && this.pieces === 'copy') {
+      this.chunk = Buffer.from(chunk.subarray(this.at))
+      this.at = 0
+    }
   }
 
   /** With `copy`: where the socket may put the next bytes itself, if a payload is being filled. `filled` says how many came. */
@@ -212,10 +225,13 @@ export class Decoder {
     this.wire = unpackArray(bytes, start, end)
     this.payloadMissing = head.payloadBytes
     if (head.payloadBytes === 0) this.deliver()
-    else if (this.pieces === 'copy') {
-      this.filling = Buffer.allocUnsafeSlow(head.payloadBytes)
-      this.payload.push(this.filling)
-    }
+    else if (this.buffers?.holds(head.payloadBytes)) this.fill(this.buffers.take(head.payloadBytes))
+    else if (this.pieces === 'copy') this.fill(Buffer.allocUnsafeSlow(head.payloadBytes))
+  }
+
+  private fill(payload: Buffer): void {
+    this.filling = payload
+    this.payload.push(payload)
   }
 
   private readPayload(chunk: Buffer): void {
@@ -231,10 +247,12 @@ export class Decoder {
     const { kind, number, id, timeoutMs, messageBytes, payloadBytes } = this.head!
     const { wire } = this
     const payload = payloadBytes > 0 ? this.payload : noPayload
+    const { filling, buffers } = this
+    const release = filling !== undefined && buffers !== undefined ? () => buffers.give(filling) : nothing
     this.head = undefined
     this.wire = undefined
     this.filling = undefined
     if (payloadBytes > 0) this.payload = []
-    this.onFrame({ kind, number, id, timeoutMs, wire, payload, bytes: messageBytes + payloadBytes })
+    this.onFrame({ kind, number, id, timeoutMs, wire, payload, bytes: messageBytes + payloadBytes, release })
   }
 }

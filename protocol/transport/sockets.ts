@@ -2,7 +2,15 @@
  * The one place where connections are opened and accepted, for the data plane and for gRPC: TLS and
  * authentication will change this file and no other.
  */
-import { type AddressInfo, connect, createServer, type OnReadOpts, type Server, type Socket } from 'node:net'
+import {
+  type AddressInfo,
+  connect,
+  createServer,
+  type OnReadOpts,
+  type Server,
+  Socket,
+  type SocketConstructorOpts,
+} from 'node:net'
 import { ChannelCredentials, ServerCredentials } from '@grpc/grpc-js'
 import { Failure } from '../failures.ts'
 
@@ -52,16 +60,34 @@ export function openSocket(address: string, timeoutMs: number, onread: OnReadOpt
   })
 }
 
-/** @returns the bound server and its address. @throws Failure UNAVAILABLE when the address cannot be bound. */
+/**
+ * The same connection with `onread`, which `net.Server` does not offer: reading into our own buffers saves a major
+ * garbage collection for every 20 MB that come (measured), most of what receiving costs.
+ */
+function reading(accepted: Socket, onread: OnReadOpts): Socket {
+  const holder = accepted as unknown as { _handle: unknown }
+  const handle = holder._handle
+  holder._handle = null
+  accepted.destroy()
+  return new Socket({ handle, onread } as SocketConstructorOpts)
+}
+
+/**
+ * @param onSocket told of each connection; it returns where what is read goes. Nothing is read before.
+ * @returns the bound server and its address. @throws Failure UNAVAILABLE when the address cannot be bound.
+ */
 export function acceptSockets(
   address: string,
-  onSocket: (socket: Socket) => void,
+  onSocket: (attach: (onread: OnReadOpts) => Socket) => void,
 ): Promise<{ server: Server; address: string }> {
   const { host, port } = parseAddress(address)
   return new Promise((resolve, reject) => {
-    const server = createServer((socket) => {
-      tune(socket)
-      onSocket(socket)
+    const server = createServer({ pauseOnConnect: true }, (accepted) => {
+      onSocket((onread) => {
+        const socket = reading(accepted, onread)
+        tune(socket)
+        return socket
+      })
     })
     server.maxConnections = acceptedSocketsMax
     server.on('error', (error) => reject(new Failure('UNAVAILABLE', `cannot listen on ${address}: ${error.message}`)))

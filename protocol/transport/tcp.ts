@@ -1,14 +1,14 @@
 /**
  * The data plane over TCP: `Transport` as its users see it.
  *
- * A connection that is dialled reads large payloads straight into their own buffers; one that is accepted takes
- * the buffers as the socket delivers them.
+ * Large payloads are read straight into buffers of their own, which on the serving side are used again and again.
  */
-import type { Socket } from 'node:net'
+import type { OnReadOpts, Socket } from 'node:net'
 import { Failure } from '../failures.ts'
 import { silentLog } from '../logging.ts'
+import { Buffers } from './buffers.ts'
 import { Caller } from './caller.ts'
-import { type Ends, FramedConnection } from './connection.ts'
+import { type Ends, FramedConnection, type Half } from './connection.ts'
 import { Dispatcher, routes } from './dispatcher.ts'
 import { acceptSockets, openSocket } from './sockets.ts'
 import type { Connection, Transport } from './transport.ts'
@@ -34,19 +34,24 @@ export function tcpTransport(options: Pick<Ends, 'role' | 'cluster' | 'clock'> &
     listen: async (address, services) => {
       const table = routes(services)
       const open = new Set<FramedConnection<Dispatcher>>()
-      const accept = (socket: Socket): void => {
+      const buffers = new Buffers()
+      const accept = (attach: (onread: OnReadOpts) => Socket): void => {
+        const into = reader()
+        const socket = attach(into.onread)
         const connection = new FramedConnection({
           socket,
           peer: `${socket.remoteAddress}:${socket.remotePort}`,
           ends,
           dialled: false,
-          pieces: 'keep',
+          pieces: 'copy',
+          buffers,
           helloTimeoutMs,
           half: (line) => new Dispatcher(line, table, ends),
         })
+        into.connection = connection
         open.add(connection)
         void connection.closed.then(() => open.delete(connection))
-        socket.on('data', (bytes) => connection.read(bytes as Buffer))
+        socket.resume()
       }
       const accepting = await acceptSockets(address, accept)
       return {
@@ -61,27 +66,32 @@ export function tcpTransport(options: Pick<Ends, 'role' | 'cluster' | 'clock'> &
   }
 }
 
-async function dial(address: string, timeoutMs: number, ends: Ends): Promise<Connection> {
-  const deadlineMs = ends.clock.monotonicMs() + timeoutMs
-  let connection: FramedConnection<Caller> | undefined
+type Into = { readonly onread: OnReadOpts; connection: Pick<FramedConnection<Half>, 'space' | 'read'> | undefined }
+
+/** Reads large payloads straight into their own buffers, everything else through `scratch`. */
+function reader(): Into {
   const space = (): Buffer => {
-    const own = connection?.space
+    const own = into.connection?.space
     return own !== undefined && own.length >= directBytesMin ? own : scratch
   }
-  const socket = await openSocket(address, timeoutMs, {
-    buffer: space,
-    callback: (count, buffer) => {
-      const bytes = (buffer as Buffer).subarray(0, count)
-      connection?.read(bytes, buffer !== scratch)
-      return true
-    },
-  })
+  const callback = (count: number, buffer: Uint8Array): boolean => {
+    into.connection?.read((buffer as Buffer).subarray(0, count), buffer !== scratch)
+    return true
+  }
+  const into: Into = { onread: { buffer: space, callback }, connection: undefined }
+  return into
+}
+
+async function dial(address: string, timeoutMs: number, ends: Ends): Promise<Connection> {
+  const deadlineMs = ends.clock.monotonicMs() + timeoutMs
+  const into = reader()
+  const socket = await openSocket(address, timeoutMs, into.onread)
   const remainingMs = deadlineMs - ends.clock.monotonicMs()
   if (remainingMs <= 0) {
     socket.destroy()
     throw new Failure('UNAVAILABLE', `${address}: no hello within ${timeoutMs} ms`)
   }
-  connection = new FramedConnection({
+  const connection = new FramedConnection({
     socket,
     peer: address,
     ends,
@@ -90,6 +100,7 @@ async function dial(address: string, timeoutMs: number, ends: Ends): Promise<Con
     helloTimeoutMs: remainingMs,
     half: (line, hello) => new Caller(line, hello, ends.clock),
   })
+  into.connection = connection
   const caller = await connection.opened
   const { closed } = connection
   return {

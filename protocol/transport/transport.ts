@@ -52,7 +52,10 @@ export type Context = {
   readonly peer: string
 }
 
-/** One per call of a service. It may answer at once or later; it fails by throwing a `Failure`. */
+/**
+ * One per call of a service. It may answer at once or later; it fails by throwing a `Failure`. The payload's buffers are
+ * its own until it has answered, and used for other payloads afterwards.
+ */
 export type Handlers<Calls> = {
   readonly [K in keyof Calls]: (
     request: RequestOf<Calls[K]>,
