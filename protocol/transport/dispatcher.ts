@@ -75,48 +75,54 @@ export class Dispatcher implements Half {
         this.answerLater(entry, frame, answer)
         return
       }
-      this.answer(entry, id, answer)
+      this.answer(entry, frame, answer)
     } catch (error) {
       this.refuse(id, error, entry.name)
+      frame.release()
     }
-    frame.release()
   }
 
-  private answerLater(entry: Entry, { id, bytes, release }: Frame, promise: Promise<Reply<unknown>>): void {
+  private answerLater(entry: Entry, frame: Frame, promise: Promise<Reply<unknown>>): void {
     this.calls++
-    this.bytes += bytes
+    this.bytes += frame.bytes
     const done = (): void => {
       this.calls--
-      this.bytes -= bytes
-      release()
+      this.bytes -= frame.bytes
       this.line.wake()
     }
-    promise.then(
-      (answer) => {
-        try {
-          this.answer(entry, id, answer)
-        } catch (error) {
-          this.refuse(id, error, entry.name)
-        }
+    const refuse = (error: unknown): void => {
+      this.refuse(frame.id, error, entry.name)
+      frame.release()
+      done()
+    }
+    promise.then((answer) => {
+      try {
+        this.answer(entry, frame, answer)
         done()
-      },
-      (error: unknown) => {
-        this.refuse(id, error, entry.name)
-        done()
-      },
-    )
+      } catch (error) {
+        refuse(error)
+      }
+    }, refuse)
   }
 
-  private answer(entry: Entry, id: number, answer: Reply<unknown>): void {
+  /** Both payloads are released when the answer, which may hold parts of the call's, has been handed to the kernel. */
+  private answer(entry: Entry, frame: Frame, answer: Reply<unknown>): void {
+    const { release } = answer
     if (this.closed) {
-      answer.release?.()
+      release?.()
+      frame.release()
       return
     }
+    const both = (): void => {
+      release?.()
+      frame.release()
+    }
+    const wanted = release === undefined && frame.payload.length === 0 ? undefined : both
     try {
       const wire = entry.call.reply.write(answer.reply)
-      this.line.outbox.put(kinds.reply, entry.call.number, id, 0, wire, answer.payload, answer.release)
+      this.line.outbox.put(kinds.reply, entry.call.number, frame.id, 0, wire, answer.payload, wanted)
     } catch (error) {
-      answer.release?.()
+      release?.()
       throw error
     }
   }
