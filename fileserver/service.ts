@@ -69,22 +69,23 @@ export function fileHandlers(
     return reply instanceof Promise ? reply.then((value) => ({ reply: value })) : { reply }
   }
 
-  /** A query that says which bytes to read, and the bytes. */
-  const bytes = <Q, R extends { object: Uint8Array; offset: number; length: number }>(
+  /** A query that says which bytes to read, and what to answer beside them. */
+  const bytes = <Q, F extends { object: Uint8Array; offset: number; length: number }, R>(
     container: ContainerId,
-    run: (view: ContainerReplica['view'], request: Q, context: NameContext) => R,
+    run: (view: ContainerReplica['view'], request: Q, context: NameContext) => F,
     request: Q,
-  ): { found: R; payload: Payload } | Promise<{ found: R; payload: Payload }> => {
+    replyOf: (found: F) => R,
+  ): Reply<R> | Promise<Reply<R>> => {
     const replica = replicas.get(container)
     replica.demandMaster()
     const context = contextOf(replica)
     const both = replica.query(() => {
       const found = run(replica.view, request, context)
-      return { found, payload: replica.read(found.object, found.offset, found.length) }
+      return { reply: replyOf(found), reading: replica.read(found.object, found.offset, found.length) }
     })
-    if (both instanceof Promise) return both.then(async ({ found, payload }) => ({ found, payload: await payload }))
-    const { found, payload } = both
-    return payload instanceof Promise ? payload.then((read) => ({ found, payload: read })) : { found, payload }
+    if (both instanceof Promise) return both.then(async ({ reply, reading }) => ({ reply, ...(await reading) }))
+    const { reply, reading } = both
+    return reading instanceof Promise ? reading.then((read) => ({ reply, ...read })) : { reply, ...reading }
   }
 
   /** Runs a mutation exactly once, and waits until it may be acknowledged. */
@@ -180,21 +181,8 @@ export function fileHandlers(
       }
     },
 
-    read: (request) => {
-      const read = bytes(request.fid.container, queries.read, request)
-      const reply = (done: { found: { reply: ReturnType<typeof queries.read>['reply'] }; payload: Payload }) => ({
-        reply: done.found.reply,
-        payload: done.payload,
-      })
-      return read instanceof Promise ? read.then(reply) : reply(read)
-    },
-
-    readChunk: (request) => {
-      const read = bytes(request.chunk.container, queries.readChunk, request)
-      return read instanceof Promise
-        ? read.then(({ payload }) => ({ reply: {}, payload }))
-        : { reply: {}, payload: read.payload }
-    },
+    read: (request) => bytes(request.fid.container, queries.read, request, ({ reply }) => reply),
+    readChunk: (request) => bytes(request.chunk.container, queries.readChunk, request, () => ({})),
 
     setattr: async (request) => {
       const answer = await change(request.fid.container, mutations.setattr, request, kept)

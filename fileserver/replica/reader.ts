@@ -8,6 +8,7 @@ import { Failure, isFailure } from '../../protocol/failures.ts'
 import { hash64 } from '../../protocol/hash.ts'
 import type { Sequence } from '../../protocol/ids.ts'
 import { sumBlockBytes } from '../../protocol/messages/attributes.ts'
+import { Buffers } from '../../protocol/transport/buffers.ts'
 import type { Payload } from '../../protocol/transport/transport.ts'
 import type { Extent } from '../index/extents.ts'
 import type { Log } from '../log/log.ts'
@@ -33,6 +34,12 @@ export type Damage = {
   readonly repaired: () => void
 }
 
+/** Bytes that were read, and what to do when they are not needed any more: their buffers are then used again. */
+export type Reading = { readonly payload: Payload; readonly release?: () => void }
+
+/** For all reads of the process. */
+const buffers = new Buffers()
+
 /** @returns the bytes [offset, offset + length) of the object; what no extent covers is zeros. */
 export function readObject(
   log: Log,
@@ -40,7 +47,7 @@ export function readObject(
   offset: number,
   length: number,
   damage: Damage,
-): Payload | Promise<Payload> {
+): Reading | Promise<Reading> {
   const parts: (Uint8Array | Run)[] = []
   let at = offset
   for (const extent of extents) {
@@ -52,14 +59,21 @@ export function readObject(
     at = extent.offset + extent.length
   }
   pushZeros(parts, offset + length - at)
+  const taken: Buffer[] = []
   const read: (Uint8Array | Promise<Uint8Array>)[] = []
   let later = false
   for (const part of parts) {
-    const bytes = part instanceof Uint8Array ? part : readRun(log, part, damage)
+    const bytes = part instanceof Uint8Array ? part : readRun(log, part, damage, taken)
     later ||= bytes instanceof Promise
     read.push(bytes)
   }
-  return later ? Promise.all(read) : (read as Uint8Array[])
+  const release = (): void => {
+    for (const buffer of taken) buffers.give(buffer)
+  }
+  // After a failure other parts may still be being read: the garbage collector takes care of those buffers.
+  if (later) return Promise.all(read).then((payload) => ({ payload, release }))
+  const payload = read as Uint8Array[]
+  return taken.length === 0 ? { payload } : { payload, release }
 }
 
 const continues = (run: Run, extent: Extent): boolean =>
@@ -71,13 +85,15 @@ function pushZeros(parts: (Uint8Array | Run)[], length: number): void {
   for (let left = length; left > 0; left -= zeros.length) parts.push(zeros.subarray(0, Math.min(left, zeros.length)))
 }
 
-function readRun(log: Log, run: Run, damage: Damage): Uint8Array | Promise<Uint8Array> {
+/** @param taken gets the buffer that was taken from `buffers`, if any. */
+function readRun(log: Log, run: Run, damage: Damage, taken: Buffer[]): Uint8Array | Promise<Uint8Array> {
   const from = Math.floor(run.payloadOffset / sumBlockBytes) * sumBlockBytes
   const to = Math.min(Math.ceil((run.payloadOffset + run.length) / sumBlockBytes) * sumBlockBytes, run.payloadBytes)
   const place = run.record + run.headBytes + from
   const wanted = (bytes: Uint8Array): Uint8Array =>
     bytes.subarray(run.payloadOffset - from, run.payloadOffset - from + run.length)
-  const bytes = Buffer.allocUnsafe(to - from)
+  const bytes = buffers.holds(to - from) ? buffers.take(to - from) : Buffer.allocUnsafe(to - from)
+  if (buffers.holds(bytes.length)) taken.push(bytes)
   if (bytes.length > smallBytes) {
     return log.readSegmentLater(run.segment, bytes, place).then((count) => {
       if (count === bytes.length && blocksHold(log, run, bytes, from)) return wanted(bytes)

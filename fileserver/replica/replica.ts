@@ -17,7 +17,7 @@ import { type RecordKind, recordBytes } from '../log/record.ts'
 import { Batching } from './batching.ts'
 import type { Environment } from './environment.ts'
 import { Members } from './members.ts'
-import { readObject } from './reader.ts'
+import { type Reading, readObject } from './reader.ts'
 import { acknowledges, type Effect, type Event, initial, type Replica, step } from './step.ts'
 import type { Storage } from './storage.ts'
 import { Waiters } from './waiters.ts'
@@ -210,7 +210,7 @@ export class ContainerReplica {
   }
 
   /** The bytes [offset, offset + length) of an object. */
-  read(object: Uint8Array, offset: number, length: number): Payload | Promise<Payload> {
+  read(object: Uint8Array, offset: number, length: number): Reading | Promise<Reading> {
     const { log, index } = this.storage
     const { counters } = this.#environment
     const extents = index.extents(object, offset, offset + length)
