@@ -128,9 +128,10 @@ export type Operations = {
   /**
    * Holes read as zeros; the payload is cut at the file's end. Permission is the caller's affair (`access`).
    * `attributes` are there when the read had to look at them: always below `inlineBytesMax` and at the file's end.
-   * `end` without them is false: bytes that end just where the file does may not say so.
+   * `end` without them is false: bytes that end just where the file does may not say so. With `into` (of `length` bytes)
+   * pieces of the payload may be parts of it, each in its place, which saves a copy.
    */
-  readonly read: (fid: Fid, offset: number, length: number) => Promise<Read>
+  readonly read: (fid: Fid, offset: number, length: number, into?: Uint8Array) => Promise<Read>
   /** Any length up to `payloadBytesMax`, over inline bytes and chunks alike. Permission is the caller's affair (`access`). */
   readonly write: (fid: Fid, offset: number, payload: Payload, stable: boolean) => Promise<Written>
   /** @throws Failure UNSYNCED_LOST when bytes behind one of the tokens are gone. */

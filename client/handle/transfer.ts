@@ -37,7 +37,8 @@ export async function pipelined(
 export function copyTo(target: Uint8Array, start: number, payload: Payload): number {
   let at = start
   for (const piece of payload) {
-    target.set(piece, at)
+    // What was read straight into the target is there already.
+    if (piece.buffer !== target.buffer || piece.byteOffset !== target.byteOffset + at) target.set(piece, at)
     at += piece.length
   }
   return at - start
@@ -56,13 +57,14 @@ export function joined(payload: Payload): Buffer {
 export async function readInto(operations: Operations, fid: Fid, target: Uint8Array, offset: number): Promise<number> {
   if (target.length === 0) return 0
   if (target.length <= pieceBytes) {
-    return copyTo(target, 0, (await operations.read(fid, offset, target.length)).payload)
+    return copyTo(target, 0, (await operations.read(fid, offset, target.length, target)).payload)
   }
   const pieces = piecesOf(offset, target.length)
   let total = target.length
   await pipelined(pieces.length, inFlightMax, async (index) => {
     const { start, length } = pieces[index]!
-    const { payload } = await operations.read(fid, offset + start, length)
+    const place = target.subarray(start, start + length)
+    const { payload } = await operations.read(fid, offset + start, length, place)
     const got = copyTo(target, start, payload)
     if (got < length) total = Math.min(total, start + got)
   })

@@ -132,7 +132,7 @@ export function remoteOperations(remote: Remote, volumes: Volumes): Operations {
       return (await remote.call(directory.container, calls.readdir, request)).reply
     },
 
-    read: (fid, offset, length) => reading.read(fid, offset, length),
+    read: (fid, offset, length, into) => reading.read(fid, offset, length, into),
     write: (fid, offset, payload, stable) => writing.write(fid, offset, payload, stable),
 
     sync: async (tokens) => {

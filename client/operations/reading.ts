@@ -24,13 +24,13 @@ export class Reading {
     this.#layouts = layouts
   }
 
-  async read(fid: Fid, offset: number, length: number): Promise<Read> {
+  async read(fid: Fid, offset: number, length: number, into?: Uint8Array): Promise<Read> {
     if (offset >= fileBytesMax) return { payload: [], end: true }
-    if (offset >= inlineBytesMax && length > 0) return await this.#chunks(fid, offset, length, false)
+    if (offset >= inlineBytesMax && length > 0) return await this.#chunks(fid, offset, length, false, into)
     const inlineLength = Math.max(0, Math.min(length, inlineBytesMax - offset))
     const first = await this.#inline(fid, offset, inlineLength)
     if (first.end || inlineLength === length) return first
-    const rest = await this.#chunks(fid, inlineBytesMax, length - inlineLength, false)
+    const rest = await this.#chunks(fid, inlineBytesMax, length - inlineLength, false, into?.subarray(inlineLength))
     return {
       payload: [...first.payload, ...rest.payload],
       end: rest.end,
@@ -51,7 +51,7 @@ export class Reading {
   }
 
   /** `checked`: asks for the map first, whatever is known. */
-  async #chunks(fid: Fid, offset: number, length: number, checked: boolean): Promise<Read> {
+  async #chunks(fid: Fid, offset: number, length: number, checked: boolean, into?: Uint8Array): Promise<Read> {
     const layout = this.#layouts.find(fid) ?? (await this.#layouts.load(fid))
     let parts = split(offset, length, layout.chunkBytes)
     let attributes: Attributes | undefined
@@ -62,21 +62,23 @@ export class Reading {
     }
     const pieces =
       parts.length === 1
-        ? [await this.#part(layout, parts[0]!)]
-        : await Promise.all(parts.map((part) => this.#part(layout, part)))
+        ? [await this.#part(layout, parts[0]!, into)]
+        : await Promise.all(
+            parts.map((part) => this.#part(layout, part, into?.subarray(part.start, part.start + part.length))),
+          )
     const payload: Uint8Array[] = []
     for (const [i, piece] of pieces.entries()) {
       const missing = parts[i]!.length - payloadBytes(piece)
-      if (missing > 0 && attributes === undefined) return await this.#chunks(fid, offset, length, true)
+      if (missing > 0 && attributes === undefined) return await this.#chunks(fid, offset, length, true, into)
       payload.push(...piece)
       if (missing > 0) payload.push(Buffer.alloc(missing))
     }
     return { payload, end: attributes !== undefined && offset + length >= attributes.sizeBytes, attributes }
   }
 
-  async #part(layout: Layout, { index, offset, length }: Part): Promise<Payload> {
+  async #part(layout: Layout, { index, offset, length }: Part, into?: Uint8Array): Promise<Payload> {
     const chunk = layout.chunks.get(index)
     if (chunk === undefined) return []
-    return (await this.#remote.call(chunk.container, files.calls.readChunk, { chunk, offset, length })).payload
+    return (await this.#remote.call(chunk.container, files.calls.readChunk, { chunk, offset, length }, into)).payload
   }
 }

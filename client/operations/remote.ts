@@ -23,12 +23,15 @@ export class Remote {
     this.#options = { timeoutMs }
   }
 
+  /** `into`: see `CallOptions`. */
   call<C extends Call<never, unknown>>(
     container: ContainerId,
     call: C,
     request: RequestOf<C>,
+    into?: Uint8Array,
   ): Promise<Answer<ReplyOf<C>>> {
-    return this.#containers.call(container, call, request, this.#options)
+    const options = into === undefined ? this.#options : { timeoutMs: this.timeoutMs, into }
+    return this.#containers.call(container, call, request, options)
   }
 
   /** `request` is made once, with the ticket under which it and its retries go. */

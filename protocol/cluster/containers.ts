@@ -82,7 +82,7 @@ export function openContainers(options: {
     container: ContainerId,
     call: C,
     request: RequestOf<C>,
-    { payload, timeoutMs }: CallOptions,
+    { timeoutMs, ...options }: CallOptions,
   ): Promise<Answer<ReplyOf<C>>> => {
     if (closed) throw new Failure('UNAVAILABLE', 'this client was closed')
     const deadlineMs = clock.monotonicMs() + timeoutMs
@@ -92,7 +92,7 @@ export function openContainers(options: {
       const untilMs = deadlineMs - clock.monotonicMs()
       const connection = await connections.open(place.master.address, Math.min(untilMs, connectTimeoutMs))
       const remainingMs = Math.min(deadlineMs - clock.monotonicMs(), attemptTimeoutMsMax)
-      return await connection.call(call, request, { ...(payload && { payload }), timeoutMs: remainingMs })
+      return await connection.call(call, request, { ...options, timeoutMs: remainingMs })
     } catch (error) {
       if (error instanceof Failure) forgetIfMoved(container, place, error)
       throw error

@@ -28,10 +28,9 @@ const chain = bytes(8)
 /** Most bytes of log in one `append` or `segment`. */
 export const appendBytesMax = 2 * payloadBytesMax
 
-export const historyShape = message({
-  starts: list(message({ epoch, first: sequenceShape }), 100_000),
-  last: sequenceShape,
-})
+const startsShape = list(message({ epoch, first: sequenceShape }), 100_000)
+
+export const historyShape = message({ starts: startsShape, last: sequenceShape })
 
 export const replication = {
   name: 'replication',
@@ -58,7 +57,10 @@ export const replication = {
       message({ container, epoch, first: sequenceShape, committed: sequenceShape, durable: boolean }),
       message({ appended: sequenceShape, durable: sequenceShape, full: boolean }),
     ),
-    /** Make the replica anew from these segments of the master, as they were at `committed`. Answered when it is done. */
+    /**
+     * Make the replica anew from these segments of the master, as they were at `committed`; `starts` tells of the epochs
+     * up to there, of which segments may be gone. Answered when it is done.
+     */
     install: call(
       0x0205,
       message({
@@ -67,6 +69,7 @@ export const replication = {
         master: serverShape,
         committed: sequenceShape,
         segments: list(message({ first: sequenceShape, sizeBytes: natural(), chain }), 100_000),
+        starts: startsShape,
       }),
       message({ last: sequenceShape }),
     ),

@@ -9,7 +9,7 @@ import type { Clock, Timer } from '../clock.ts'
 import { Failure } from '../failures.ts'
 import type { Call, ReplyOf, RequestOf } from '../messages/service.ts'
 import type { Half, Line, Window } from './connection.ts'
-import { type Frame, framePayloadBytesMax, kinds } from './frame.ts'
+import { type Frame, type FrameHead, framePayloadBytesMax, kinds } from './frame.ts'
 import { type Answer, type CallOptions, type Payload, payloadBytes } from './transport.ts'
 import { detailOf, readFailure } from './wire.ts'
 
@@ -28,6 +28,9 @@ type Pending = {
   readonly payload: Payload
   readonly payloadBytes: number
   readonly deadlineMs: number
+  readonly into: Uint8Array | undefined
+  /** The reply's payload is on its way into `into`: the call is settled by its end, or by the connection's. */
+  arriving: boolean
   bytes: number
   /** Absent once the deadline has passed. */
   settle: { readonly resolve: (answer: Answer<never>) => void; readonly reject: (error: unknown) => void } | undefined
@@ -70,6 +73,8 @@ export class Caller implements Half {
         payload,
         payloadBytes: payloadBytes(payload),
         deadlineMs: this.clock.monotonicMs() + options.timeoutMs,
+        into: options.into,
+        arriving: false,
         bytes: 0,
         settle: { resolve, reject },
       }
@@ -77,6 +82,15 @@ export class Caller implements Half {
       else this.wait(pending)
       this.timer ??= this.clock.after(sweepMs, this.sweep)
     })
+  }
+
+  place({ kind, id, payloadBytes: bytes }: FrameHead): Buffer | undefined {
+    const pending = this.inFlight.get(id)
+    const into = pending?.into
+    if (kind !== kinds.reply || pending?.settle === undefined || into === undefined || into.length < bytes)
+      return undefined
+    pending.arriving = true
+    return Buffer.from(into.buffer, into.byteOffset, bytes)
   }
 
   receive(frame: Frame): void {
@@ -185,6 +199,7 @@ export class Caller implements Half {
   }
 
   private expire(pending: Pending): void {
+    if (pending.arriving) return
     pending.settle?.reject(new Failure('DEADLINE', `call 0x${pending.call.number.toString(16)} got no answer in time`))
     pending.settle = undefined
   }

@@ -14,7 +14,7 @@ import type { Clock, Timer } from '../clock.ts'
 import { Failure, type FailureCode } from '../failures.ts'
 import type { Log } from '../logging.ts'
 import type { Buffers } from './buffers.ts'
-import { Decoder, type Frame, kinds, messageBytesMax, type Pieces } from './frame.ts'
+import { Decoder, type Frame, type FrameHead, kinds, messageBytesMax, type Pieces } from './frame.ts'
 import { Outbox } from './outbox.ts'
 import { detailOf, readFailure, writeFailure } from './wire.ts'
 
@@ -47,6 +47,8 @@ export type Half = {
   readonly receive: (frame: Frame) => void
   /** While true nothing more is read; `wake` is called when it may have become false. */
   readonly busy: boolean
+  /** Where the payload of a frame that is coming goes, if its receiver said. */
+  readonly place?: (head: FrameHead) => Buffer | undefined
   readonly close: (failure: Failure) => void
 }
 
@@ -91,7 +93,12 @@ export class FramedConnection<H extends Half> {
     this.ends = ends
     this.dialled = options.dialled
     this.makeHalf = options.half
-    this.decoder = new Decoder(options.pieces, (frame) => this.receive(frame), options.buffers)
+    this.decoder = new Decoder(
+      options.pieces,
+      (frame) => this.receive(frame),
+      options.buffers,
+      (head) => this.half?.place?.(head),
+    )
     this.line = {
       peer,
       outbox: new Outbox(socket),

@@ -110,6 +110,7 @@ export class Decoder {
   private readonly onFrame: (frame: Frame) => void
   private readonly pieces: Pieces
   private readonly buffers: Buffers | undefined
+  private readonly place: ((head: FrameHead) => Buffer | undefined) | undefined
   private readonly fixed = Buffer.allocUnsafeSlow(frameBytes)
   private fixedBytes = 0
   private head: FrameHead | undefined
@@ -129,9 +130,16 @@ export class Decoder {
   private held = false
 
   /** @param buffers where the buffers of payloads are taken from and released to; from the heap where absent. */
-  constructor(pieces: Pieces, onFrame: (frame: Frame) => void, buffers?: Buffers) {
+  /** @param place where the payload of this frame goes, if its receiver wants it somewhere. */
+  constructor(
+    pieces: Pieces,
+    onFrame: (frame: Frame) => void,
+    buffers?: Buffers,
+    place?: (head: FrameHead) => Buffer | undefined,
+  ) {
     this.pieces = pieces
     this.buffers = buffers
+    this.place = place
     this.onFrame = onFrame
   }
 
@@ -224,7 +232,12 @@ export class Decoder {
   private takeMessage(bytes: Buffer, start: number, end: number, head: FrameHead): void {
     this.wire = unpackArray(bytes, start, end)
     this.payloadMissing = head.payloadBytes
-    if (head.payloadBytes === 0) this.deliver()
+    if (head.payloadBytes === 0) {
+      this.deliver()
+      return
+    }
+    const place = this.place?.(head)
+    if (place !== undefined) this.fill(place)
     else if (this.buffers?.holds(head.payloadBytes)) this.fill(this.buffers.take(head.payloadBytes))
     else if (this.pieces === 'copy') this.fill(Buffer.allocUnsafeSlow(head.payloadBytes))
   }

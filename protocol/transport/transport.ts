@@ -17,6 +17,11 @@ export const payloadBytes = (payload: Payload): number => {
 
 export type CallOptions = {
   readonly payload?: Payload
+  /**
+   * Where the reply's payload goes, if it fits: then the answer's payload is that part of it, and nothing was copied. Nobody
+   * else may touch it until the call has settled.
+   */
+  readonly into?: Uint8Array
   /** After this the call fails with DEADLINE, here and at the server (which stops waiting for it). */
   readonly timeoutMs: number
 }
