@@ -85,7 +85,7 @@ export function followingHandlers(
       return durable ? replica.synced().then(reply) : reply()
     },
 
-    install: async ({ container, epoch, master, committed, segments }) => {
+    install: async ({ container, epoch, master, committed, segments, starts }) => {
       demandEpoch(replicas.get(container), epoch)
       await learn(container)
       demandEpoch(replicas.get(container), epoch)
@@ -94,7 +94,8 @@ export function followingHandlers(
         return { first, sizeBytes, chain: Buffer.from(chain).readBigUInt64LE() }
       })
       const { connect, limits } = environment
-      const replica = await replicas.install(container, epoch, committed, wanted, async (first, offset, length) => {
+      const state = { epoch, starts, committed }
+      const replica = await replicas.install(container, state, wanted, async (first, offset, length) => {
         const connection = await connect(master, limits.replicaTimeoutMs)
         const request = { container, first, offset, length }
         return (await connection.call(segmentCall, request, { timeoutMs: limits.replicaTimeoutMs * 4 })).payload

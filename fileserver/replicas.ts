@@ -2,6 +2,7 @@
  * All replicas of a storage pool: opened, made, made anew, reopened after a failure, removed.
  *
  * Driver. A replica whose disk state is damaged or was being copied counts as missing until a master brings it back.
+ * Only such a one is ever thrown away for an empty one: what merely stopped, or could not be opened just now, waits.
  */
 import { Failure, isFailure } from '../protocol/failures.ts'
 import { type ContainerId, type Epoch, epoch, type Sequence } from '../protocol/ids.ts'
@@ -14,7 +15,7 @@ import { containerDirectory, containersIn } from './pool.ts'
 import type { Environment } from './replica/environment.ts'
 import { installed, installSegments } from './replica/install.ts'
 import { ContainerReplica } from './replica/replica.ts'
-import { Storage, type StorageOptions } from './replica/storage.ts'
+import { type State, Storage, type StorageOptions } from './replica/storage.ts'
 
 /** A stopped replica is opened again after this. */
 const reopenMs = 1000
@@ -28,6 +29,8 @@ export class Replicas {
   readonly #busy = new Map<ContainerId, Promise<unknown>>()
   /** On disk, but not whole. */
   readonly #damaged = new Set<ContainerId>()
+  /** On disk, not known to be damaged, and to be opened later. */
+  readonly #waiting = new Set<ContainerId>()
   /** What this server was last told to lead: a replica that is opened later takes it up. */
   readonly #assigned = new Map<ContainerId, Location>()
   #closed = false
@@ -65,7 +68,8 @@ export class Replicas {
     const { container } = location
     if (location.master === this.#environment.self) this.#assigned.set(container, location)
     else this.#assigned.delete(container)
-    await this.#busy.get(container)
+    while (this.#busy.has(container)) await this.#busy.get(container)
+    if (this.#waiting.has(container)) return
     if (!this.#replicas.has(container) && location.master === this.#environment.self) {
       // The CLDB names no server that had a replica and lost it: an empty one is right, a damaged one never.
       if (this.#damaged.has(container)) {
@@ -83,7 +87,8 @@ export class Replicas {
 
   /** The replica that a master asks to follow it; a missing one begins empty. */
   async followed(container: ContainerId): Promise<ContainerReplica> {
-    if (this.#busy.has(container)) throw new Failure('NOT_READY', `container ${container} is being opened or copied`)
+    if (this.#busy.has(container) || this.#waiting.has(container))
+      throw new Failure('NOT_READY', `container ${container} is being opened or copied`)
     if (!this.#replicas.has(container)) await this.#make(container, epoch(0))
     return this.get(container)
   }
@@ -91,8 +96,7 @@ export class Replicas {
   /** Makes the replica anew from its master's segments. */
   async install(
     container: ContainerId,
-    of: Epoch,
-    committed: Sequence,
+    state: State,
     segments: readonly SegmentInfo[],
     fetch: (first: Sequence, offset: number, length: number) => Promise<Payload>,
   ): Promise<ContainerReplica> {
@@ -105,23 +109,24 @@ export class Replicas {
       this.#damaged.add(container)
       await installSegments(disk, directory, segments, ours, fetch)
       await ContainerIndex.clear(index, container)
-      Storage.found(disk, directory, of, committed)
+      Storage.found(disk, directory, state)
       installed(disk, directory)
       await this.#reopen(container)
     })
     const replica = this.get(container)
-    replica.dispatch({ type: 'followed', epoch: of })
+    replica.dispatch({ type: 'followed', epoch: state.epoch })
     return replica
   }
 
   async discard(container: ContainerId): Promise<void> {
-    await this.#busy.get(container)
+    while (this.#busy.has(container)) await this.#busy.get(container)
     await this.#exclusively(container, async () => {
       const { disk, index } = this.#environment
       const replica = this.#replicas.get(container)
       if (replica !== undefined)
         await this.#close(replica, new Failure('NOT_MASTER', `container ${container} was discarded`))
       this.#damaged.delete(container)
+      this.#waiting.delete(container)
       disk.removeDirectory(this.#options(container).directory)
       await ContainerIndex.clear(index, container)
     })
@@ -161,13 +166,28 @@ export class Replicas {
 
   async #reopen(container: ContainerId): Promise<void> {
     try {
-      this.#add(container, await Storage.open(this.#options(container)))
+      const storage = await Storage.open(this.#options(container))
       this.#damaged.delete(container)
+      this.#waiting.delete(container)
+      this.#add(container, storage)
     } catch (error) {
       if (!isFailure(error)) throw error
-      this.#environment.log.error({ container, error }, 'the replica is damaged and has to be made anew')
-      this.#damaged.add(container)
+      if (error.failure === 'CORRUPT') {
+        this.#environment.log.error({ container, error }, 'the replica is damaged and has to be made anew')
+        this.#damaged.add(container)
+        this.#waiting.delete(container)
+      } else {
+        this.#environment.log.error({ container, error }, 'the replica cannot be opened now')
+        this.#openLater(container)
+      }
     }
+  }
+
+  #openLater(container: ContainerId): void {
+    this.#waiting.add(container)
+    this.#environment.clock.after(reopenMs, () => {
+      if (!this.#closed && this.#waiting.has(container) && !this.#busy.has(container)) void this.#open(container)
+    })
   }
 
   async #close(replica: ContainerReplica, reason: Failure): Promise<void> {
@@ -179,9 +199,7 @@ export class Replicas {
     const stopped = (replica: ContainerReplica): void => {
       if (this.#replicas.get(container) !== replica) return
       this.#replicas.delete(container)
-      this.#environment.clock.after(reopenMs, () => {
-        if (!this.#closed && !this.#replicas.has(container) && !this.#busy.has(container)) void this.#open(container)
-      })
+      this.#openLater(container)
     }
     const replica = new ContainerReplica(this.#environment, container, storage, this.#foundation, stopped)
     this.#replicas.set(container, replica)

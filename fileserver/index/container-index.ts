@@ -16,9 +16,10 @@
 import { pack, unpack } from 'msgpackr'
 import { assert, unreachable } from '../../protocol/assert.ts'
 import { write53 } from '../../protocol/bytes.ts'
-import { type ContainerId, type Sequence, sequence } from '../../protocol/ids.ts'
+import { type ContainerId, containerId, type Sequence, sequence } from '../../protocol/ids.ts'
 import { decodeChanges } from '../log/changes-codec.ts'
-import type { Checkpoint, Entry } from '../log/log.ts'
+import type { Entry } from '../log/find.ts'
+import type { Checkpoint } from '../log/open.ts'
 import { changesOf, recordBytes } from '../log/record.ts'
 import type { Change, View } from './changes.ts'
 import { blockBytes, cut, decodeExtents, type Extent, encodeExtents, inserted } from './extents.ts'
@@ -92,11 +93,11 @@ export class ContainerIndex {
     return { segment, end: { sequence: at, offset, chain: BigInt(chain) }, starts }
   }
 
-  /** Forgets everything of the container in the index. */
-  static clear(index: Index, container: ContainerId): Promise<void> {
-    const to = Buffer.alloc(6)
-    to.writeUIntBE(container + 1, 0, 6)
-    return index.clear(containerPrefix(container), to)
+  /** Forgets everything of the container in the index, durably: it must not come back over another log. */
+  static async clear(index: Index, container: ContainerId): Promise<void> {
+    const prefix = containerPrefix(container)
+    await index.clear(prefix, containerPrefix(containerId(container + 1)))
+    await index.write([{ key: Buffer.concat([prefix, Buffer.from('m')]), value: undefined }], true)
   }
 
   get applied(): Sequence {

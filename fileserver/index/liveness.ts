@@ -54,6 +54,11 @@ export class Liveness {
     return changed
   }
 
+  /** Segments that the state needs. */
+  live(): Sequence[] {
+    return [...this.#segments].filter(([, { keys, bytes }]) => keys > 0 || bytes > 0).map(([segment]) => segment)
+  }
+
   /** @param sealed the log's sealed segments, oldest first. @returns the first of them that can be dropped. */
   dead(sealed: readonly Sequence[]): Sequence | undefined {
     return sealed.find((segment, i) => {

@@ -89,13 +89,12 @@ export function decodeChanges(bytes: Uint8Array): Change[] {
 function read(bytes: Buffer, at: number): Change {
   switch (bytes[at]) {
     case 1: {
-      const from = at + 8
-      const middle = from + bytes.readUInt16LE(at + 1)
-      const value = bytes.subarray(middle, middle + bytes.readUInt32LE(at + 3))
-      return { type: 'put', key: bytes.subarray(from, middle), value, fresh: bytes[at + 7] === 1 }
+      const key = run(bytes, at + 8, bytes.readUInt16LE(at + 1))
+      const value = run(bytes, at + 8 + key.length, bytes.readUInt32LE(at + 3))
+      return { type: 'put', key, value, fresh: bytes[at + 7] === 1 }
     }
     case 2:
-      return { type: 'delete', key: bytes.subarray(at + 3, at + 3 + bytes.readUInt16LE(at + 1)) }
+      return { type: 'delete', key: run(bytes, at + 3, bytes.readUInt16LE(at + 1)) }
     case 3: {
       const offset = read53(bytes, at + 2)
       const length = bytes.readUInt32LE(at + 10)
@@ -109,4 +108,9 @@ function read(bytes: Buffer, at: number): Change {
   }
 }
 
-const objectAt = (bytes: Buffer, at: number): Uint8Array => bytes.subarray(at + 18, at + 18 + bytes[at + 1]!)
+const objectAt = (bytes: Buffer, at: number): Uint8Array => run(bytes, at + 18, bytes.readUInt8(at + 1))
+
+function run(bytes: Buffer, from: number, length: number): Buffer {
+  if (from + length > bytes.length) throw new RangeError('a run beyond the end')
+  return bytes.subarray(from, from + length)
+}

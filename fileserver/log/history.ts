@@ -14,14 +14,15 @@ export type EpochStart = { readonly epoch: Epoch; readonly first: Sequence }
 /** `starts` strictly ascending in both fields; `last` >= every `first` - 1. */
 export type History = { readonly starts: readonly EpochStart[]; readonly last: Sequence }
 
-/** @returns the last sequence both logs surely share; 0 when no epoch is common (copy the whole container). */
+/**
+ * @param theirs as another server tells it: what comes of a history that is not true is found out by the chains (match.ts).
+ * @returns the last sequence both logs share; 0 when no epoch is common (copy the whole container).
+ */
 export function divergencePoint(ours: History, theirs: History): Sequence {
   for (let i = ours.starts.length - 1; i >= 0; i--) {
     const start = ours.starts[i]!
-    const match = theirs.starts.find((other) => other.epoch === start.epoch)
-    if (match === undefined) continue
-    assert(match.first === start.first, 'one epoch, one first sequence')
-    return sequence(Math.min(endOf(ours, start.epoch), endOf(theirs, start.epoch)))
+    if (!theirs.starts.some((other) => other.epoch === start.epoch)) continue
+    return sequence(Math.max(0, Math.min(endOf(ours, start.epoch), endOf(theirs, start.epoch))))
   }
   return sequence(0)
 }

@@ -4,56 +4,22 @@
  * Driver over `Disk`; the sequence of decisions is fixed by the records alone, so that replicas with the same records
  * have the same segment files, byte for byte: a segment is closed by the record that finds it full, never by time.
  * Invariants: records are contiguous within a segment; between two segments there is a gap only where whole segments
- * were dropped; `durable` never exceeds `last`. After any failure of a write the log must be closed and opened again.
+ * were dropped; `durable` never exceeds `last`. After a failed write or sync the log takes and syncs nothing more: it
+ * must be closed and opened again.
  */
 import { assert } from '../../protocol/assert.ts'
-import { Cursor } from '../../protocol/bytes.ts'
 import { Failure } from '../../protocol/failures.ts'
-import { verifyPayload } from '../../protocol/hash.ts'
 import { type ContainerId, type Epoch, epoch, type Sequence, sequence } from '../../protocol/ids.ts'
 import type { Payload } from '../../protocol/transport/transport.ts'
-import { type Disk, segmentPath } from '../disk.ts'
+import type { Disk } from '../disk.ts'
+import { type Entry, entriesAfter, isHeadAt, markAt, readRecords, segmentAt } from './find.ts'
 import { type EpochStart, extended, type History, shortened } from './history.ts'
-import {
-  chainOf,
-  type Draft,
-  decodeHeader,
-  encodeHead,
-  type Header,
-  headerBytes,
-  recordBytes,
-  sumsOf,
-} from './record.ts'
-import {
-  advance,
-  createSegment,
-  type Found,
-  type Mark,
-  markBefore,
-  openSegment,
-  type Segment,
-  scan,
-  segmentHeaderBytes,
-} from './segment.ts'
+import { type Known, openSegments } from './open.ts'
+import { type Draft, decodeHeader, encodeHead, type Header, parseRecords, recordBytes } from './record.ts'
+import { advance, createSegment, type Segment, segmentHeaderBytes } from './segment.ts'
 
 /** A segment that has reached this size takes no further record. */
 const segmentBytes = 64 * 1024 * 1024
-
-/** A record in its place. `payload` is there only while the record is being appended. */
-export type Entry = {
-  readonly header: Header
-  readonly head: Buffer
-  readonly payload: Payload
-  readonly segment: Sequence
-  readonly offset: number
-}
-
-/** Up to where a log was already checked: nothing before it is read again at opening. */
-export type Checkpoint = {
-  readonly segment: Sequence
-  readonly end: Mark
-  readonly starts: readonly EpochStart[]
-}
 
 export type SegmentInfo = { readonly first: Sequence; readonly sizeBytes: number; readonly chain: bigint }
 
@@ -71,6 +37,8 @@ export class Log {
   #writes: { segment: Segment; offset: number; pieces: Uint8Array[] }[] = []
   /** How often the log was cut: a sync that began before a cut says nothing about what follows it. */
   #cuts = 0
+  /** Why nothing is written any more. A later sync that succeeds would not cover what an earlier one failed to. */
+  #stopped: unknown
 
   private constructor(disk: Disk, directory: string, container: ContainerId) {
     this.#disk = disk
@@ -88,71 +56,19 @@ export class Log {
 
   /**
    * Opens what the disk has, and cuts a torn tail. Nothing counts as durable before the next sync.
-   * @param starts epochs of segments that may be gone, for a log without a checkpoint.
-   * @throws Failure CORRUPT when a record in the middle is damaged or a segment is missing: the replica must be re-made.
+   * @throws Failure CORRUPT when something that was committed is damaged or missing: the replica must be re-made.
    */
-  static open(
-    disk: Disk,
-    directory: string,
-    container: ContainerId,
-    checkpoint: Checkpoint | undefined,
-    starts: readonly EpochStart[],
-  ): Log {
+  static open(disk: Disk, directory: string, container: ContainerId, known: Known): Log {
     const log = new Log(disk, directory, container)
-    const firsts = disk
-      .list(directory)
-      .filter((name) => name.endsWith('.segment'))
-      .map((name) => sequence(Number.parseInt(name, 16)))
-      .sort((a, b) => a - b)
-    log.#starts = checkpoint?.starts ?? starts.filter((start) => start.first < (firsts[0] ?? 1))
-    for (const [i, first] of firsts.entries()) log.#openSegment(first, firsts[i + 1], checkpoint)
-    if (checkpoint !== undefined && log.next < checkpoint.end.sequence)
-      throw new Failure(
-        'CORRUPT',
-        `the log ends at ${log.last}, before ${checkpoint.end.sequence - 1} that was committed`,
-      )
+    log.#starts = known.checkpoint?.starts ?? known.starts.filter((start) => start.first <= known.committed)
+    log.#segments = openSegments(disk, directory, container, known, (header) => {
+      // The epochs of dropped segments are known already.
+      if (header.epoch > log.#epoch) log.#note(header)
+    })
     for (const segment of log.#segments) {
-      if (checkpoint === undefined || segment.first >= checkpoint.segment) log.#dirty.add(segment)
+      if (known.checkpoint === undefined || segment.first >= known.checkpoint.segment) log.#dirty.add(segment)
     }
     return log
-  }
-
-  #openSegment(first: Sequence, following: Sequence | undefined, checkpoint: Checkpoint | undefined): void {
-    const isLast = following === undefined
-    let segment: Segment
-    try {
-      segment = openSegment(this.#disk, this.#directory, this.container, first)
-    } catch (error) {
-      // The header of the newest file may be torn when the crash came before anything in it was durable.
-      if (!isLast || !(error instanceof Failure) || error.failure !== 'CORRUPT' || (checkpoint?.segment ?? 0) >= first)
-        throw error
-      this.#disk.remove(segmentPath(this.#directory, first))
-      return
-    }
-    const fileBytes = segment.file.sizeBytes()
-    if (checkpoint !== undefined && first < checkpoint.segment) {
-      // Sealed and committed long ago: its end is found when it is needed.
-      segment.end = { sequence: following!, offset: fileBytes, chain: 0n }
-      this.#segments.push(segment)
-      return
-    }
-    let from = segment.end
-    if (checkpoint !== undefined && first === checkpoint.segment) {
-      from = checkpoint.end
-      segment.marks.push(from)
-      segment.end = from
-    }
-    const records = scan(segment, from, fileBytes, true)
-    let step = records.next()
-    for (; !step.done; step = records.next()) {
-      advance(segment, step.value.header)
-      this.#note(step.value.header)
-    }
-    this.#segments.push(segment)
-    if (step.value === 'end') return
-    if (step.value === 'corrupt' || !isLast || segment.end.offset > fileBytes)
-      throw new Failure('CORRUPT', `${segment.file.path} is damaged after sequence ${segment.end.sequence - 1}`)
-    segment.file.truncate(segment.end.offset)
   }
 
   /** 0 while the log is empty. */
@@ -195,18 +111,11 @@ export class Log {
     return size
   }
 
-  checkpointAt(at: Sequence): Checkpoint {
-    const segment = this.#segmentOf(sequence(at + 1)) ?? this.#segments.at(-1)!
-    const end = at === this.last ? segment.end : this.#markAt(segment, sequence(at + 1))
-    assert(end !== undefined, 'a checkpoint stands in the log')
-    return { segment: segment.first, end, starts: shortened(this.history, at).starts }
-  }
-
   /** Gives a record of the master its place. It is in the page cache after the next `write`. */
-  append(draft: Draft, of: Epoch): Entry {
+  append(draft: Draft, of: Epoch, committed: Sequence): Entry {
     const segment = this.#writable()
     const { sequence: at, offset, chain } = segment.end
-    const head = encodeHead(draft, { epoch: of, sequence: at, chainBefore: chain })
+    const head = encodeHead(draft, { epoch: of, sequence: at, committed, chainBefore: chain })
     const header = decodeHeader(head)
     this.#appended(segment, header, head, draft.payload)
     return { header, head, payload: draft.payload, segment: segment.first, offset }
@@ -214,7 +123,9 @@ export class Log {
 
   /** Writes what was appended since the last time. */
   write(): void {
-    for (const { segment, offset, pieces } of this.#writes.splice(0)) segment.file.write(pieces, offset)
+    this.#working(() => {
+      for (const { segment, offset, pieces } of this.#writes.splice(0)) segment.file.write(pieces, offset)
+    })
   }
 
   /**
@@ -222,24 +133,7 @@ export class Log {
    * @throws Failure BAD_MESSAGE or CORRUPT, with nothing written, unless they are the next records of this log.
    */
   receive(payload: Payload): Entry[] {
-    const cursor = new Cursor(payload)
-    const parsed: { header: Header; head: Buffer; payload: Payload }[] = []
-    let next = this.next
-    let chain = this.chain
-    while (cursor.left > 0) {
-      if (cursor.left < headerBytes) throw new Failure('BAD_MESSAGE', 'a record is cut short')
-      const header = decodeHeader(cursor.peek(headerBytes))
-      if (cursor.left < recordBytes(header)) throw new Failure('BAD_MESSAGE', 'a record is cut short')
-      const head = cursor.peek(header.headBytes)
-      if (header.sequence !== next) throw new Failure('BAD_MESSAGE', `record ${header.sequence}, not ${next}`)
-      if (chainOf(head, chain) !== header.chain) throw new Failure('CORRUPT', `record ${next} breaks the chain`)
-      cursor.take(header.headBytes)
-      const bytes = cursor.take(header.payloadBytes)
-      verifyPayload(bytes, header.payloadBytes, sumsOf(head, header))
-      parsed.push({ header, head, payload: bytes })
-      chain = header.chain
-      next = sequence(next + 1)
-    }
+    const parsed = parseRecords(payload, { next: this.next, chain: this.chain, epoch: this.#epoch })
     const entries = parsed.map(({ header, head, payload: bytes }) => {
       const segment = this.#writable()
       const { offset } = segment.end
@@ -256,23 +150,25 @@ export class Log {
     const target = this.last
     const cuts = this.#cuts
     const bytes = this.#dirtyBytes
-    const pending: Promise<void>[] = []
-    for (const segment of this.#dirty) {
-      const sync = segment.file.sync(bytes)
-      if (sync !== undefined) pending.push(sync)
-    }
+    const syncs = this.#working(() => [...this.#dirty].map((segment) => segment.file.sync(bytes)))
     this.#dirty.clear()
     this.#dirtyBytes = 0
-    if (pending.length === 0) {
+    if (syncs.every((sync) => sync === undefined)) {
       this.#durable = target
       return undefined
     }
-    return Promise.all(pending).then(() => {
-      if (this.#cuts === cuts && this.#durable < target) this.#durable = target
-    })
+    return Promise.all(syncs).then(
+      () => {
+        if (this.#cuts === cuts && this.#durable < target) this.#durable = target
+      },
+      (error) => {
+        this.#stopped ??= error
+        throw error
+      },
+    )
   }
 
-  /** Cuts every record after `after`, durably. */
+  /** Cuts every record after `after`; durable after the next sync. */
   rollback(after: Sequence): void {
     assert(after <= this.last, 'rollback goes back')
     this.write()
@@ -285,7 +181,7 @@ export class Log {
     }
     const segment = this.#segments.at(-1)
     if (segment !== undefined && segment.end.sequence > after + 1) {
-      const mark = this.#markAt(segment, sequence(after + 1))
+      const mark = markAt(segment, sequence(after + 1))
       assert(mark !== undefined, 'the log holds what it is cut to')
       segment.end = mark
       while (segment.marks.length > 1 && segment.marks.at(-1)!.offset > mark.offset) segment.marks.pop()
@@ -303,8 +199,8 @@ export class Log {
     if (at === this.last) return this.chain
     const after = this.#segments.find((segment) => segment.first === at + 1)
     if (after !== undefined) return after.marks[0]!.chain
-    const segment = this.#segmentOf(at)
-    return segment === undefined ? undefined : this.#markAt(segment, sequence(at + 1))?.chain
+    const segment = segmentAt(this.#segments, at)
+    return segment === undefined ? undefined : markAt(segment, sequence(at + 1))?.chain
   }
 
   /**
@@ -314,42 +210,14 @@ export class Log {
    */
   read(from: Sequence, bytesMax: number): { readonly payload: Payload; readonly last: Sequence } | undefined {
     this.write()
-    const segment = this.#segmentOf(from)
-    if (segment === undefined) return undefined
-    const start = this.#markAt(segment, from)
-    if (start === undefined) throw new Failure('CORRUPT', `${segment.file.path} is damaged before sequence ${from}`)
-    let end = start.offset
-    let last = sequence(from - 1)
-    const records = scan(segment, start, segment.end.offset, true)
-    let step = records.next()
-    for (; !step.done; step = records.next()) {
-      const { header, offset } = step.value
-      const next = offset + recordBytes(header)
-      if (end > start.offset && next - start.offset > bytesMax) break
-      end = next
-      last = header.sequence
-    }
-    if (end === start.offset) throw new Failure('CORRUPT', `${segment.file.path} is damaged at sequence ${from}`)
-    const bytes = Buffer.allocUnsafe(end - start.offset)
-    segment.file.read(bytes, start.offset)
-    return { payload: [bytes], last }
+    const segment = segmentAt(this.#segments, from)
+    return segment && readRecords(segment, from, bytesMax)
   }
 
-  /** Every record after `after`, heads only, in order. Used to rebuild what was derived from the log. */
-  *entries(after: Sequence): Generator<Entry> {
+  /** Every record after `last`, heads only, in order. Used to rebuild what was derived from the log. @throws Failure CORRUPT */
+  entries(last: Sequence): Generator<Entry> {
     this.write()
-    for (const segment of this.#segments) {
-      if (segment.end.sequence <= after + 1) continue
-      const from = segment.first > after ? segment.marks[0]! : this.#markAt(segment, sequence(after + 1))
-      if (from === undefined) throw new Failure('CORRUPT', `${segment.file.path} is damaged before ${after + 1}`)
-      const records = scan(segment, from, segment.end.offset, false)
-      let step = records.next()
-      for (; !step.done; step = records.next()) {
-        const { header, head, offset } = step.value
-        yield { header, head, payload: [], segment: segment.first, offset }
-      }
-      if (step.value !== 'end') throw new Failure('CORRUPT', `${segment.file.path} is damaged`)
-    }
+    return entriesAfter(this.#segments, last)
   }
 
   /** The segments that take no further record, oldest first. */
@@ -363,16 +231,12 @@ export class Log {
   }
 
   manifest(): SegmentInfo[] {
-    return this.#segments.map((segment) => {
-      const chain =
-        segment.end.chain === 0n ? (this.#markAt(segment, segment.end.sequence)?.chain ?? 0n) : segment.end.chain
-      return { first: segment.first, sizeBytes: segment.end.offset, chain }
-    })
+    return this.#segments.map(({ first, end }) => ({ first, sizeBytes: end.offset, chain: end.chain }))
   }
 
   /** The first sequence of the segment that holds `at`. */
   segmentOf(at: Sequence): Sequence | undefined {
-    return this.#segmentOf(at)?.first
+    return segmentAt(this.#segments, at)?.first
   }
 
   /** Fills `target` from a segment's file; NOT_FOUND when that segment was dropped. @returns bytes read. */
@@ -388,13 +252,8 @@ export class Log {
 
   /** Whether `head` is the head of the record at `offset` of the segment, by the chain that leads to it. */
   isHead(first: Sequence, offset: number, head: Buffer): boolean {
-    const segment = this.#segment(first)
-    let before = segment.marks.findLast((mark) => mark.offset <= offset)
-    for (const found of scan(segment, before!, segment.end.offset, false)) {
-      if (found.offset >= offset) break
-      before = after(found)
-    }
-    return before?.offset === offset && chainOf(head, before.chain) === head.readBigUInt64LE(0)
+    this.write()
+    return isHeadAt(this.#segment(first), offset, head)
   }
 
   /** Overwrites damaged bytes with right ones (read repair). */
@@ -417,8 +276,20 @@ export class Log {
     this.#disk.syncDirectory(this.#directory)
   }
 
+  /** What was appended and not written is forgotten. */
   close(): void {
+    this.#stopped ??= new Failure('NOT_READY', `the log of container ${this.container} is closed`)
     for (const segment of this.#segments) segment.file.close()
+  }
+
+  #working<T>(run: () => T): T {
+    if (this.#stopped !== undefined) throw this.#stopped
+    try {
+      return run()
+    } catch (error) {
+      this.#stopped = error
+      throw error
+    }
   }
 
   #segment(first: Sequence): Segment {
@@ -427,35 +298,14 @@ export class Log {
     return segment
   }
 
-  #segmentOf(at: Sequence): Segment | undefined {
-    let low = 0
-    let high = this.#segments.length
-    while (low < high) {
-      const middle = (low + high) >>> 1
-      if (this.#segments[middle]!.first <= at) low = middle + 1
-      else high = middle
-    }
-    const segment = this.#segments[low - 1]
-    return segment !== undefined && at < segment.end.sequence ? segment : undefined
-  }
-
-  /** The place of record `at` (or of the segment's end). @returns nothing when damage hides it. */
-  #markAt(segment: Segment, at: Sequence): Mark | undefined {
-    let mark = markBefore(segment, at)
-    if (mark.sequence === at) return mark
-    if (at === segment.end.sequence && segment.end.chain !== 0n) return segment.end
-    for (const found of scan(segment, mark, segment.end.offset, false)) {
-      mark = after(found)
-      if (mark.offset - segment.marks.at(-1)!.offset >= 256 * 1024) segment.marks.push(mark)
-      if (mark.sequence === at) return mark
-    }
-    return undefined
+  get #epoch(): Epoch {
+    return this.#starts.at(-1)?.epoch ?? epoch(0)
   }
 
   #writable(): Segment {
     const current = this.#segments.at(-1)
     if (current !== undefined && current.end.offset < segmentBytes) return current
-    const before = { next: this.next, chain: this.chain, epoch: this.#starts.at(-1)?.epoch ?? epoch(0) }
+    const before = { next: this.next, chain: this.chain, previous: current?.first ?? sequence(0) }
     const segment = createSegment(this.#disk, this.#directory, this.container, before)
     this.#segments.push(segment)
     return segment
@@ -480,9 +330,3 @@ export class Log {
     ).starts
   }
 }
-
-const after = (found: Found): Mark => ({
-  sequence: sequence(found.header.sequence + 1),
-  offset: found.offset + recordBytes(found.header),
-  chain: found.header.chain,
-})

@@ -9,7 +9,7 @@
  *    16  payloadBytes   u32
  *    20  kind           u8
  *    21  flags          u8   bit 0: stable
- *    22  reserved       u16
+ *    22  behind         u16  so many records before this one was one committed when this was appended; 0: not known
  *    24  epoch          u64
  *    32  sequence       u64
  *    40  client         u64  \
@@ -21,18 +21,24 @@
  *        payload
  *
  * `chain` is both the head's checksum and the proof that everything before agrees: two logs with the same chain at a
- * sequence hold the same records up to it.
+ * sequence hold the same records up to it. `behind` lets a log that is opened tell a torn tail, which was never committed,
+ * from damage to what was (open.ts).
  */
 import { assert } from '../../protocol/assert.ts'
-import { read53, write53 } from '../../protocol/bytes.ts'
+import { Cursor, read53, write53 } from '../../protocol/bytes.ts'
 import { Failure } from '../../protocol/failures.ts'
-import { hash64, sumCount } from '../../protocol/hash.ts'
+import { hash64, sumCount, verifyPayload } from '../../protocol/hash.ts'
 import { type Epoch, epoch, type Sequence, sequence } from '../../protocol/ids.ts'
 import { payloadBytesMax, type Ticket } from '../../protocol/messages/attributes.ts'
+import type { Payload } from '../../protocol/transport/transport.ts'
 
 export const headerBytes = 72
 export const headBytesMax = 4 * 1024 * 1024
 const magic = 0x31524648
+/** Where in a record its magic number stands, and how it looks there: for finding records after damage. */
+export const magicOffset = 8
+export const magicBytes = Buffer.from([0x48, 0x46, 0x52, 0x31])
+const behindMax = 65_535
 
 export type RecordKind = 'epochStart' | 'operation' | 'dropSegment'
 const kinds: readonly (RecordKind | undefined)[] = [undefined, 'epochStart', 'operation', 'dropSegment']
@@ -47,6 +53,8 @@ export type Header = {
   readonly stable: boolean
   readonly epoch: Epoch
   readonly sequence: Sequence
+  /** What was surely committed when the record was appended. */
+  readonly committed: Sequence
   readonly client: number
   readonly number: number
   readonly oldest: number
@@ -68,8 +76,17 @@ export type Draft = {
   readonly payloadBytes: number
 }
 
+export type Place = {
+  readonly epoch: Epoch
+  readonly sequence: Sequence
+  readonly committed: Sequence
+  readonly chainBefore: bigint
+}
+
 /** @returns the head's bytes; the payload follows it in the log as it is. */
-export function encodeHead(draft: Draft, place: { epoch: Epoch; sequence: Sequence; chainBefore: bigint }): Buffer {
+export function encodeHead(draft: Draft, place: Place): Buffer {
+  const behind = place.sequence - place.committed
+  assert(behind > 0, 'a record is not committed before it is appended')
   assert(draft.sums.length === sumCount(draft.payloadBytes) * 8, 'one sum for each block of the payload')
   const headBytes = headerBytes + draft.sums.length + draft.changes.length
   assert(headBytes <= headBytesMax && draft.payloadBytes <= payloadBytesMax, 'record too large')
@@ -79,7 +96,7 @@ export function encodeHead(draft: Draft, place: { epoch: Epoch; sequence: Sequen
   head.writeUInt32LE(draft.payloadBytes, 16)
   head[20] = kinds.indexOf(draft.kind)
   head[21] = draft.stable ? 1 : 0
-  head.writeUInt16LE(0, 22)
+  head.writeUInt16LE(behind > behindMax ? 0 : behind, 22)
   write53(head, place.epoch, 24)
   write53(head, place.sequence, 32)
   write53(head, draft.ticket.client, 40)
@@ -110,6 +127,10 @@ export function decodeHeader(bytes: Buffer): Header {
     payloadBytes <= payloadBytesMax &&
     headBytes >= headerBytes + sumCount(payloadBytes) * 8
   if (!whole) throw new Failure('CORRUPT', 'no record here')
+  const at = read53(bytes, 32)
+  const behind = bytes.readUInt16LE(22)
+  if (!Number.isSafeInteger(at) || !Number.isSafeInteger(read53(bytes, 24)) || behind > at)
+    throw new Failure('CORRUPT', 'no place of a record here')
   return {
     chain: bytes.readBigUInt64LE(0),
     headBytes,
@@ -117,7 +138,8 @@ export function decodeHeader(bytes: Buffer): Header {
     kind,
     stable: (bytes[21]! & 1) === 1,
     epoch: epoch(read53(bytes, 24)),
-    sequence: sequence(read53(bytes, 32)),
+    sequence: sequence(at),
+    committed: sequence(behind === 0 ? 0 : at - behind),
     client: read53(bytes, 40),
     number: read53(bytes, 48),
     oldest: read53(bytes, 56),
@@ -130,3 +152,37 @@ export const sumsOf = (head: Uint8Array, header: Header): Uint8Array =>
 
 export const changesOf = (head: Uint8Array, header: Header): Uint8Array =>
   head.subarray(headerBytes + sumCount(header.payloadBytes) * 8, header.headBytes)
+
+export type Parsed = { readonly header: Header; readonly head: Buffer; readonly payload: Payload }
+
+/**
+ * Takes records apart that came from elsewhere, checking every one of them.
+ *
+ * @param after the end of the log that they are to follow.
+ * @throws Failure BAD_MESSAGE or CORRUPT unless they are whole and the next ones.
+ */
+export function parseRecords(
+  payload: Payload,
+  after: { readonly next: Sequence; readonly chain: bigint; readonly epoch: Epoch },
+): Parsed[] {
+  const cursor = new Cursor(payload)
+  const parsed: Parsed[] = []
+  let { next, chain, epoch: latest } = after
+  while (cursor.left > 0) {
+    if (cursor.left < headerBytes) throw new Failure('BAD_MESSAGE', 'a record is cut short')
+    const header = decodeHeader(cursor.peek(headerBytes))
+    if (cursor.left < recordBytes(header)) throw new Failure('BAD_MESSAGE', 'a record is cut short')
+    const head = cursor.peek(header.headBytes)
+    if (header.sequence !== next) throw new Failure('BAD_MESSAGE', `record ${header.sequence}, not ${next}`)
+    if (header.epoch < latest) throw new Failure('BAD_MESSAGE', `record ${next} is of epoch ${header.epoch} again`)
+    if (chainOf(head, chain) !== header.chain) throw new Failure('CORRUPT', `record ${next} breaks the chain`)
+    cursor.take(header.headBytes)
+    const bytes = cursor.take(header.payloadBytes)
+    verifyPayload(bytes, header.payloadBytes, sumsOf(head, header))
+    parsed.push({ header, head, payload: bytes })
+    chain = header.chain
+    latest = header.epoch
+    next = sequence(next + 1)
+  }
+  return parsed
+}

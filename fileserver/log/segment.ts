@@ -2,20 +2,21 @@
  * One segment: an append-only file of whole records, and how its records are found.
  *
  * Driver. File: a header of 64 bytes {magic u32, version u32, container u64, first sequence u64, chain before the
- * first record u64, epoch before it u64, xxh64 of these}, then records without gaps. Marks (a place in the file with
- * its sequence and the chain before it) are kept for every 256 KiB, so that finding a record reads little.
+ * first record u64, first sequence of the segment before u64 (0: none), xxh64 of these}, then records without gaps.
+ * Marks (a place in the file with its sequence and the chain before it) are kept for every 256 KiB, so that finding a
+ * record reads little.
  */
 import { read53, write53 } from '../../protocol/bytes.ts'
 import { Failure } from '../../protocol/failures.ts'
 import { hash64, verifyPayload } from '../../protocol/hash.ts'
-import { type ContainerId, containerId, type Epoch, epoch, type Sequence, sequence } from '../../protocol/ids.ts'
+import { type ContainerId, containerId, type Sequence, sequence } from '../../protocol/ids.ts'
 import { type Disk, type File, segmentPath } from '../disk.ts'
 import { chainOf, decodeHeader, type Header, headerBytes, recordBytes, sumsOf } from './record.ts'
 
 export const segmentHeaderBytes = 64
 const magic = 0x53464448
 const version = 1
-const markBytes = 256 * 1024
+export const markBytes = 256 * 1024
 
 /** Where a record stands: `sequence` begins at `offset`, and `chain` is that of the record before it. */
 export type Mark = { readonly sequence: Sequence; readonly offset: number; readonly chain: bigint }
@@ -23,21 +24,22 @@ export type Mark = { readonly sequence: Sequence; readonly offset: number; reado
 export type Segment = {
   readonly first: Sequence
   readonly file: File
-  readonly epochBefore: Epoch
+  /** The first sequence of the segment before, which may have been dropped since; 0 in the first of all. */
+  readonly previous: Sequence
   /** Ascending; the first is the segment's own beginning. */
   readonly marks: Mark[]
   /** The end: where the next record of the log would stand in this file. */
   end: Mark
 }
 
-function encodeHeader(container: ContainerId, start: Mark, epochBefore: Epoch): Buffer {
+function encodeHeader(container: ContainerId, start: Mark, previous: Sequence): Buffer {
   const bytes = Buffer.alloc(segmentHeaderBytes)
   bytes.writeUInt32LE(magic, 0)
   bytes.writeUInt32LE(version, 4)
   write53(bytes, container, 8)
   write53(bytes, start.sequence, 16)
   bytes.writeBigUInt64LE(start.chain, 24)
-  write53(bytes, epochBefore, 32)
+  write53(bytes, previous, 32)
   bytes.writeBigUInt64LE(hash64(bytes.subarray(0, 56)), 56)
   return bytes
 }
@@ -46,26 +48,17 @@ export function createSegment(
   disk: Disk,
   directory: string,
   container: ContainerId,
-  before: { readonly next: Sequence; readonly chain: bigint; readonly epoch: Epoch },
+  before: { readonly next: Sequence; readonly chain: bigint; readonly previous: Sequence },
 ): Segment {
   const start = { sequence: before.next, offset: segmentHeaderBytes, chain: before.chain }
   const file = disk.open(segmentPath(directory, before.next), true)
-  file.write([encodeHeader(container, start, before.epoch)], 0)
+  file.write([encodeHeader(container, start, before.previous)], 0)
   disk.syncDirectory(directory)
-  return { first: before.next, file, epochBefore: before.epoch, marks: [start], end: start }
+  return { first: before.next, file, previous: before.previous, marks: [start], end: start }
 }
 
-/**
- * @param end where the segment is known to end; its file may reach further, or be shorter. Absent: nothing is known.
- * @throws Failure CORRUPT when the file is not this container's segment.
- */
-export function openSegment(
-  disk: Disk,
-  directory: string,
-  container: ContainerId,
-  first: Sequence,
-  end?: Mark,
-): Segment {
+/** @returns the segment, whose end is still its beginning. @throws Failure CORRUPT when the file is not this container's segment. */
+export function openSegment(disk: Disk, directory: string, container: ContainerId, first: Sequence): Segment {
   const file = disk.open(segmentPath(directory, first), false)
   const bytes = Buffer.alloc(segmentHeaderBytes)
   const whole =
@@ -78,18 +71,21 @@ export function openSegment(
   if (containerId(read53(bytes, 8)) !== container || read53(bytes, 16) !== first)
     throw new Failure('CORRUPT', `${file.path} belongs to container ${read53(bytes, 8)}, sequence ${read53(bytes, 16)}`)
   const start = { sequence: first, offset: segmentHeaderBytes, chain: bytes.readBigUInt64LE(24) }
-  return { first, file, epochBefore: epoch(read53(bytes, 32)), marks: [start], end: end ?? start }
+  return { first, file, previous: sequence(read53(bytes, 32)), marks: [start], end: start }
 }
+
+/** The place after a record. */
+export const after = ({ header, offset }: { readonly header: Header; readonly offset: number }): Mark => ({
+  sequence: sequence(header.sequence + 1),
+  offset: offset + recordBytes(header),
+  chain: header.chain,
+})
 
 /** Moves the segment's end over one more record. */
 export function advance(segment: Segment, header: Header): void {
   const { end, marks } = segment
   if (end.offset - marks.at(-1)!.offset >= markBytes) marks.push(end)
-  segment.end = {
-    sequence: sequence(end.sequence + 1),
-    offset: end.offset + recordBytes(header),
-    chain: header.chain,
-  }
+  segment.end = after({ header, offset: end.offset })
 }
 
 /** The last mark at or before `at`. */
@@ -108,36 +104,27 @@ export type Found = {
   readonly header: Header
   readonly head: Buffer
   readonly offset: number
-  readonly chainBefore: bigint
 }
 
 /**
  * Reads records from `from` on, as far as they are whole, up to `endOffset`.
  *
  * @param verify also check every payload (its bytes are read).
- * @returns why it ended: `end` at `endOffset`, `torn` where bytes are no next record, `corrupt` where a payload fails
- * its sums although a whole record follows it.
+ * @returns why it ended: `end` at `endOffset`, `damaged` where bytes are not the next record, whole.
  */
 export function* scan(
   segment: Segment,
   from: Mark,
   endOffset: number,
   verify: boolean,
-): Generator<Found, 'end' | 'torn' | 'corrupt'> {
+): Generator<Found, 'end' | 'damaged'> {
   const read = windowed(segment.file, endOffset)
   let mark = from
   while (mark.offset < endOffset) {
     const found = recordAt(read, mark, endOffset)
-    if (found === undefined) return 'torn'
-    const next = {
-      sequence: sequence(mark.sequence + 1),
-      offset: mark.offset + recordBytes(found.header),
-      chain: found.header.chain,
-    }
-    if (verify && !payloadHolds(segment.file, found))
-      return recordAt(read, next, endOffset) === undefined ? 'torn' : 'corrupt'
+    if (found === undefined || (verify && !payloadHolds(segment.file, found))) return 'damaged'
     yield found
-    mark = next
+    mark = after(found)
   }
   return 'end'
 }
@@ -175,7 +162,7 @@ function recordAt(
   if (header.sequence !== mark.sequence || mark.offset + recordBytes(header) > endOffset) return undefined
   const head = read(mark.offset, header.headBytes)
   if (head === undefined || chainOf(head, mark.chain) !== header.chain) return undefined
-  return { header, head, offset: mark.offset, chainBefore: mark.chain }
+  return { header, head, offset: mark.offset }
 }
 
 function payloadHolds(file: File, found: Found): boolean {

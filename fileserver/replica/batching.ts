@@ -6,7 +6,7 @@
  */
 import { type Sequence, sequence } from '../../protocol/ids.ts'
 import { appendBytesMax } from '../../protocol/messages/replication.ts'
-import type { Entry } from '../log/log.ts'
+import type { Entry } from '../log/find.ts'
 import type { Batch } from './sender.ts'
 
 /** A batch that has grown to this size goes, whatever is on its way. */

@@ -3,7 +3,7 @@
  *
  * Driver. Tells what became of each by events; decides nothing.
  */
-import { Failure } from '../../protocol/failures.ts'
+import { Failure, isFailure } from '../../protocol/failures.ts'
 import type { ContainerId, Epoch, ServerId } from '../../protocol/ids.ts'
 import { sequence } from '../../protocol/ids.ts'
 import type { Location } from '../../protocol/messages/attributes.ts'
@@ -97,7 +97,8 @@ export class Members {
           broken(error)
           return
         }
-        if (!inSync || error.failure !== 'UNAVAILABLE' || clock.monotonicMs() >= deadlineMs) {
+        const comesBack = isFailure(error, 'UNAVAILABLE', 'NOT_READY')
+        if (!inSync || !comesBack || clock.monotonicMs() >= deadlineMs) {
           this.#failed(server, epoch, error)
           return
         }

@@ -17,13 +17,14 @@ import type { Change } from '../index/changes.ts'
 import { ContainerIndex, containerPrefix } from '../index/container-index.ts'
 import { Liveness, segmentOfKey } from '../index/liveness.ts'
 import type { Index } from '../index/store.ts'
+import type { Entry } from '../log/find.ts'
 import type { EpochStart } from '../log/history.ts'
-import { type Entry, Log } from '../log/log.ts'
+import { Log } from '../log/log.ts'
 import type { Draft } from '../log/record.ts'
 import { isInstalling } from './install.ts'
 import { SharedSync } from './waiters.ts'
 
-type State = { readonly epoch: Epoch; readonly starts: readonly EpochStart[]; readonly committed: Sequence }
+export type State = { readonly epoch: Epoch; readonly starts: readonly EpochStart[]; readonly committed: Sequence }
 
 const stateFormat = 1
 const noState: State = { epoch: epoch(0), starts: [], committed: sequence(0) }
@@ -73,7 +74,8 @@ export class Storage {
     if (isInstalling(disk, directory)) throw new Failure('CORRUPT', `the copy into ${directory} was not finished`)
     const state = loadState(disk, directory)
     const checkpoint = ContainerIndex.checkpoint(options.index, container)
-    const log = Log.open(disk, directory, container, checkpoint, state.starts)
+    const { starts, committed } = state
+    const log = Log.open(disk, directory, container, { checkpoint, starts, committed })
     if (checkpoint === undefined) await ContainerIndex.clear(options.index, container)
     const prefix = Buffer.concat([containerPrefix(container), Buffer.from('s')])
     const stored = await options.index.scan(
@@ -82,6 +84,8 @@ export class Storage {
       1_000_000,
     )
     const liveness = new Liveness(stored.map(({ key, value }) => [segmentOfKey(key), value]))
+    const missing = liveness.live().find((first) => log.segmentOf(first) === undefined)
+    if (missing !== undefined) throw new Failure('CORRUPT', `segment ${missing} is missing from ${directory}`)
     const index = new ContainerIndex(options.index, container, checkpoint, liveness, (at) => log.segmentOf(at))
     const storage = new Storage(options, log, index, state)
     for (const entry of log.entries(index.applied)) {
@@ -93,8 +97,8 @@ export class Storage {
   }
 
   /** Writes the state file of a replica whose segments were copied. */
-  static found(disk: Disk, directory: string, of: Epoch, committed: Sequence): void {
-    saveState(disk, directory, { epoch: of, starts: [], committed })
+  static found(disk: Disk, directory: string, state: State): void {
+    saveState(disk, directory, state)
   }
 
   get epoch(): Epoch {
@@ -107,15 +111,24 @@ export class Storage {
     this.#save({ ...this.#state, epoch: of, starts: this.log.history.starts })
   }
 
-  append(draft: Draft, changes: readonly Change[], of: Epoch): Entry {
-    const entry = this.log.append(draft, of)
+  append(draft: Draft, changes: readonly Change[], of: Epoch, committed: Sequence): Entry {
+    const entry = this.log.append(draft, of, committed)
     this.index.stage(entry, changes)
     return entry
   }
 
   /** @throws Failure when the records are not whole, or not the next; then nothing is changed. */
   receive(payload: Payload): void {
-    for (const entry of this.log.receive(payload)) this.index.stage(entry)
+    for (const entry of this.log.receive(payload)) {
+      try {
+        this.index.stage(entry)
+      } catch (error) {
+        // The log has it already: this is no refusal, the replica must stop.
+        throw new Error(`record ${entry.header.sequence} of container ${this.log.container} makes no sense`, {
+          cause: error,
+        })
+      }
+    }
   }
 
   /** Settles when everything appended so far is durable. */
@@ -132,6 +145,8 @@ export class Storage {
   }
 
   async #flush(committed: Sequence): Promise<void> {
+    // What a resyncing replica hears of may not be durable here: the index and the state must not be ahead of the log.
+    if (committed > this.log.durable) await this.sync()
     const drops = await this.index.flush(committed, this.log.history.starts)
     const { applied } = this.index
     const reached = this.log.segmentOf(applied)
@@ -181,7 +196,11 @@ function saveState(disk: Disk, directory: string, state: State): void {
 
 function loadState(disk: Disk, directory: string): State {
   const bytes = disk.load(`${directory}/state`)
-  if (bytes === undefined) return noState
+  if (bytes === undefined) {
+    if (disk.list(directory).some((name) => name.endsWith('.segment')))
+      throw new Failure('CORRUPT', `${directory} has lost its state`)
+    return noState
+  }
   const body = bytes.subarray(8)
   if (bytes.length < 8 || bytes.readBigUInt64LE(0) !== hash64(body))
     throw new Failure('CORRUPT', `${directory}/state is damaged`)

@@ -192,6 +192,7 @@ export const replicationSamples: Samples<typeof replication.calls> = {
       master: server,
       committed: sequence(299),
       segments: [{ first: sequence(1), sizeBytes: 2 ** 26, chain }],
+      starts: [{ epoch: epoch(1), first: sequence(1) }],
     },
     reply: { last: sequence(300) },
   },
