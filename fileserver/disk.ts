@@ -1,9 +1,9 @@
 /**
  * The disk under a storage pool: what the log needs of a filesystem, and the real one.
  *
- * Driver. An `append` that returned is in the page cache: a crash of the process keeps it, a power cut may take it.
- * What was appended is durable when a `sync` that began later has settled; a name (a new, renamed or removed file) when
- * `syncDirectory` returned. Any error is a `Failure`: NO_SPACE or DISK_FAILED; after it the file's owner must stop
+ * Driver. A `write` that returned is in the page cache: a crash of the process keeps it, a power cut may take it.
+ * What was written, and the name of a file that was created, are durable when a `sync` that began later has settled;
+ * any other change of names (a file renamed or removed) when `syncDirectory` returned. Any error is a `Failure`: NO_SPACE or DISK_FAILED; after it the file's owner must stop
  * and reopen from what is on the disk.
  *
  * Small reads are synchronous on purpose: from the page cache they take 2 µs, a trip through the thread pool 35 µs.
@@ -119,6 +119,8 @@ class RealFile implements File {
   readonly path: string
   readonly #open: Set<RealFile>
   readonly #sync: { slow: number }
+  /** The file's name may be lost with a power cut. */
+  #unnamed = false
   #fd: number | undefined
   #busy = 0
 
@@ -126,7 +128,9 @@ class RealFile implements File {
     this.path = path
     this.#open = open
     this.#sync = sync
-    if (create) this.#opened('w+')
+    if (!create) return
+    this.#opened('w+')
+    this.#unnamed = true
   }
 
   read(target: Uint8Array, offset: number): number {
@@ -148,6 +152,7 @@ class RealFile implements File {
   }
 
   sync(dirtyBytes: number): Promise<void> | undefined {
+    if (this.#unnamed) return this.#syncName()
     if (dirtyBytes <= smallSyncBytes && this.#sync.slow === 0) {
       const began = performance.now()
       guard(() => fs.fdatasyncSync(this.#opened()))
@@ -156,6 +161,19 @@ class RealFile implements File {
     }
     if (dirtyBytes <= smallSyncBytes) this.#sync.slow -= 1
     return this.#later((fd, done) => fs.fdatasync(fd, (error) => done(error, undefined)))
+  }
+
+  async #syncName(): Promise<void> {
+    const directory = guard(() => fs.openSync(dirname(this.path), 'r'))
+    try {
+      await this.#later((fd, done) => fs.fdatasync(fd, (error) => done(error, undefined)))
+      await new Promise<void>((resolve, reject) =>
+        fs.fsync(directory, (error) => (error === null ? resolve() : reject(diskFailure(error)))),
+      )
+    } finally {
+      fs.closeSync(directory)
+    }
+    this.#unnamed = false
   }
 
   truncate(sizeBytes: number): void {

@@ -29,6 +29,9 @@ import type { Index, Write } from './store.ts'
 
 /** Records are moved to the index in batches of this many, or when they have waited for `flushMs` (the replica's timer). */
 const flushRecords = 1024
+/** Of a container's blocks, kept decoded: 1 GiB of a file that was written in large pieces. */
+const blocksMax = 4096
+const blocksExtentsMax = 16_384
 
 type Staged = { readonly value: Uint8Array | undefined; readonly sequence: Sequence; readonly stable: boolean }
 /** Sequences of the newest records of either kind. */
@@ -59,6 +62,9 @@ export class ContainerIndex {
   /** The newest value of each key that is not yet in the index. */
   readonly #staged = new Map<string, Staged>()
   #pending: Pending[] = []
+  /** Blocks that were read lately, decoded, as they are in the index. */
+  readonly #blocks = new Map<string, readonly Extent[]>()
+  #blocksExtents = 0
   #segmentOf: (at: Sequence) => Sequence | undefined
   #applied: Sequence
   /** What the operation that runs now has seen of records that may not be committed. */
@@ -139,10 +145,8 @@ export class ContainerIndex {
     const found: Extent[] = []
     const name = latin1(object)
     for (let block = Math.floor(from / blockBytes); block * blockBytes < to; block++) {
-      const value = this.#get(blockKey(name, block))
-      if (value === undefined) continue
       const start = block * blockBytes
-      for (const extent of decodeExtents(value.subarray(6))) {
+      for (const extent of this.#block(blockKey(name, block))) {
         const offset = start + extent.offset
         const low = Math.max(offset, from)
         const high = Math.min(offset + extent.length, to)
@@ -201,7 +205,7 @@ export class ContainerIndex {
         break
       case 'punch':
         pending.changes.push([entry.segment, 0, 0, 1])
-        this.#blocks(change.object, change.from, change.to, entry, pending, () => undefined)
+        this.#refill(change.object, change.from, change.to, entry, pending, () => undefined)
         break
       default:
         unreachable(change)
@@ -212,7 +216,7 @@ export class ContainerIndex {
     const { headBytes, payloadBytes } = entry.header
     assert(change.payloadOffset + change.length <= payloadBytes, 'an extent lies in its payload')
     const to = change.offset + change.length
-    this.#blocks(change.object, change.offset, to, entry, pending, (offset, length, at) => ({
+    this.#refill(change.object, change.offset, to, entry, pending, (offset, length, at) => ({
       offset,
       length,
       segment: entry.segment,
@@ -225,7 +229,7 @@ export class ContainerIndex {
   }
 
   /** Clears [from, to) of the object, block by block, and puts in what `fill` makes for the part of each. */
-  #blocks(
+  #refill(
     object: Uint8Array,
     from: number,
     to: number,
@@ -257,6 +261,7 @@ export class ContainerIndex {
       stored.writeUIntLE(entry.header.sequence, 0, 6)
       stored.set(value, 6)
     }
+    this.#blocks.delete(name)
     this.#staged.set(name, { value: stored, sequence: entry.header.sequence, stable: entry.header.stable })
     pending.keys.push(name)
     pending.values.push(stored)
@@ -322,6 +327,22 @@ export class ContainerIndex {
     this.#latest = { stable: this.#applied, unstable: this.#applied }
     this.#pending = []
     this.retries.clear()
+  }
+
+  /** The extents of a block of an object. */
+  #block(name: string): readonly Extent[] {
+    const known = this.#blocks.get(name)
+    if (known !== undefined) return known
+    const value = this.#get(name)
+    const extents = value === undefined ? [] : decodeExtents(value.subarray(6))
+    if (this.#staged.has(name)) return extents
+    this.#blocksExtents += extents.length
+    if (this.#blocks.size >= blocksMax || this.#blocksExtents > blocksExtentsMax) {
+      this.#blocks.clear()
+      this.#blocksExtents = extents.length
+    }
+    this.#blocks.set(name, extents)
+    return extents
   }
 
   #get(name: string): Uint8Array | undefined {

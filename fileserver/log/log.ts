@@ -37,6 +37,7 @@ export class Log {
   #writes: { segment: Segment; offset: number; pieces: Uint8Array[] }[] = []
   /** How often the log was cut: a sync that began before a cut says nothing about what follows it. */
   #cuts = 0
+  #repairs = 0
   /** Why nothing is written any more. A later sync that succeeds would not cover what an earlier one failed to. */
   #stopped: unknown
 
@@ -87,6 +88,11 @@ export class Log {
 
   get durable(): Sequence {
     return this.#durable
+  }
+
+  /** Rises when something else than the log's end changes. */
+  get changes(): number {
+    return this.#cuts + this.#repairs
   }
 
   get dirtyBytes(): number {
@@ -261,6 +267,7 @@ export class Log {
     const segment = this.#segment(first)
     assert(offset >= segmentHeaderBytes && offset + bytes.length <= segment.end.offset, 'repair stays in the log')
     segment.file.write([bytes], offset)
+    this.#repairs += 1
     this.#dirty.add(segment)
   }
 

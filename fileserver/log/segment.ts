@@ -53,7 +53,6 @@ export function createSegment(
   const start = { sequence: before.next, offset: segmentHeaderBytes, chain: before.chain }
   const file = disk.open(segmentPath(directory, before.next), true)
   file.write([encodeHeader(container, start, before.previous)], 0)
-  disk.syncDirectory(directory)
   return { first: before.next, file, previous: before.previous, marks: [start], end: start }
 }
 

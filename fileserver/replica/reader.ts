@@ -5,7 +5,7 @@
  * page cache they cost less than a turn of the event loop.
  */
 import { Failure, isFailure } from '../../protocol/failures.ts'
-import { hash64 } from '../../protocol/hash.ts'
+import { hash64, sumCount } from '../../protocol/hash.ts'
 import type { Sequence } from '../../protocol/ids.ts'
 import { sumBlockBytes } from '../../protocol/messages/attributes.ts'
 import { Buffers } from '../../protocol/transport/buffers.ts'
@@ -15,6 +15,8 @@ import type { Log } from '../log/log.ts'
 import { headerBytes } from '../log/record.ts'
 
 const smallBytes = 64 * 1024
+/** Records of a log whose sums are remembered. */
+const recordsMax = 4096
 const zeros = Buffer.alloc(64 * 1024)
 
 /** Bytes of a record's payload that are wanted, and where they go. */
@@ -107,15 +109,32 @@ function readRun(log: Log, run: Run, damage: Damage, taken: Buffer[]): Uint8Arra
 
 /** @param from where in the payload `bytes` begin: a multiple of the block's size. */
 function blocksHold(log: Log, run: Run, bytes: Buffer, from: number): boolean {
-  const count = Math.ceil(bytes.length / sumBlockBytes)
-  const sums = Buffer.allocUnsafe(count * 8)
-  const place = run.record + headerBytes + (from / sumBlockBytes) * 8
-  if (log.readSegment(run.segment, sums, place) < sums.length) return false
-  for (let i = 0; i < count; i++) {
-    const block = bytes.subarray(i * sumBlockBytes, (i + 1) * sumBlockBytes)
-    if (hash64(block) !== sums.readBigUInt64LE(i * 8)) return false
-  }
+  const sums = sumsOf(log, run)
+  const first = from / sumBlockBytes
+  for (let at = 0, i = first; at < bytes.length; at += sumBlockBytes, i++)
+    if (hash64(bytes.subarray(at, at + sumBlockBytes)) !== sums[i]) return false
   return true
+}
+
+type Known = { readonly changes: number; readonly records: Map<string, BigUint64Array> }
+
+const sumsKnown = new WeakMap<Log, Known>()
+
+/** The sums of a record's payload; those of lately read records are remembered until the log changes behind its end. */
+function sumsOf(log: Log, run: Run): BigUint64Array {
+  let known = sumsKnown.get(log)
+  if (known?.changes !== log.changes || known.records.size > recordsMax) {
+    known = { changes: log.changes, records: new Map() }
+    sumsKnown.set(log, known)
+  }
+  const name = `${run.segment}.${run.record}`
+  let sums = known.records.get(name)
+  if (sums === undefined) {
+    sums = new BigUint64Array(sumCount(run.payloadBytes))
+    log.readSegment(run.segment, new Uint8Array(sums.buffer), run.record + headerBytes)
+    known.records.set(name, sums)
+  }
+  return sums
 }
 
 /**

@@ -90,7 +90,8 @@ export class Storage {
     const storage = new Storage(options, log, index, state)
     for (const entry of log.entries(index.applied)) {
       index.stage(entry)
-      if (index.shouldFlush && state.committed > index.applied) await storage.flush(state.committed)
+      const known = Math.max(state.committed, entry.header.committed)
+      if (index.shouldFlush && known > index.applied) await storage.flush(sequence(known))
     }
     await storage.sync()
     return storage
@@ -149,9 +150,8 @@ export class Storage {
     if (committed > this.log.durable) await this.sync()
     const drops = await this.index.flush(committed, this.log.history.starts)
     const { applied } = this.index
-    const reached = this.log.segmentOf(applied)
-    if (reached !== undefined && this.log.segmentOf(this.#state.committed) !== reached)
-      this.#save({ ...this.#state, starts: this.log.history.starts, committed: applied })
+    // The epochs that a dropped segment tells of must be known without it.
+    if (drops.length > 0) this.#save({ ...this.#state, starts: this.log.history.starts, committed: applied })
     for (const segment of drops) this.log.drop(segment)
   }
 

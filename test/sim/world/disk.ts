@@ -294,6 +294,7 @@ export class SimulatedDisk {
         const fails = this.#random.chance(this.faults.syncFails)
         if (!fails && this.#random.chance(0.4)) {
           target.persist(count)
+          this.#syncDirectory(directoryOf(path))
           return undefined
         }
         const tookMs = this.#random.chance(this.faults.slowSyncs)
@@ -304,6 +305,7 @@ export class SimulatedDisk {
             if (fails) reject(new Failure('DISK_FAILED', `${nameOf(path)}: EIO at fdatasync`))
             else {
               target.persist(Math.min(count, target.unsynced.length))
+              this.#syncDirectory(directoryOf(path))
               resolve()
             }
           })
