@@ -54,7 +54,7 @@ t.test('rot is repaired and never read', async (t) => {
     async function readUntilRepaired(rot: Rot): Promise<void> {
       for (let failover = 0; failover < failoversMax; failover++) {
         const before = rotten()
-        await read(`with rot on ${before.join(', ')}`)
+        await read(before.length === 0 ? 'with no rot left' : `with rot on ${before.join(', ')}`)
         const left = rotten()
         // Counters begin anew when a server does: they are looked at before anyone is killed.
         for (const name of before.filter((name) => !left.includes(name))) await counted(cluster, name)

@@ -12,7 +12,7 @@ import { existsSync } from 'node:fs'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import t from 'tap'
-import { type Cluster, withCluster } from '../harness/cluster.ts'
+import { killMasterOfNames, withCluster } from '../harness/cluster.ts'
 import { bootKernelClient } from '../harness/kernel-client.ts'
 import { makeNamespace } from '../harness/namespace.ts'
 import { needs } from '../harness/needs.ts'
@@ -116,14 +116,4 @@ const unpack = (tars: readonly string[]): string =>
 function meanwhile<T>(work: Promise<T>): Promise<T> {
   work.catch(() => undefined)
   return work
-}
-
-/** @returns who it was. */
-async function killMasterOfNames(cluster: Cluster): Promise<string> {
-  const { list, servers } = await cluster.status()
-  const master = list.find(({ kind }) => kind === 'name')!.master
-  const address = servers.find(({ server }) => server === master)!.address
-  const victim = cluster.fileservers.find((fileserver) => cluster.addressOf(fileserver) === address)!
-  await cluster.kill(victim)
-  return victim
 }

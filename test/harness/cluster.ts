@@ -224,6 +224,16 @@ async function startCluster(options: ClusterOptions): Promise<Cluster> {
   return cluster
 }
 
+/** SIGKILL to the master of a name container. @returns who it was. */
+export async function killMasterOfNames(cluster: Cluster): Promise<string> {
+  const { list, servers } = await cluster.status()
+  const master = list.find(({ kind }) => kind === 'name')!.master
+  const address = servers.find(({ server }) => server === master)!.address
+  const victim = cluster.fileservers.find((fileserver) => cluster.addressOf(fileserver) === address)!
+  await cluster.kill(victim)
+  return victim
+}
+
 /** All of 127/8 is loopback on Linux: each process takes its own address by its id. */
 function ownLoopback(): string {
   const id = process.pid
