@@ -1,0 +1,65 @@
+/**
+ * Claims about the table from which repeated calls are answered: it knows what was done, and it is bounded.
+ */
+import t from 'tap'
+import { Retries } from '../../fileserver/index/retries.ts'
+import { ticket } from './world.ts'
+
+const done = (result: number, sequence = 1) => ({ result, sequence, stable: true })
+const empty = (): Retries => new Retries(() => undefined)
+
+t.test('a call is known by its client and number', async (t) => {
+  const retries = empty()
+  retries.add(ticket(1, 5), done(50))
+  retries.add(ticket(2, 5), done(60))
+  t.strictSame(retries.find(ticket(1, 5)), done(50))
+  t.strictSame(retries.find(ticket(2, 5)), done(60))
+  t.equal(retries.find(ticket(1, 6)), undefined)
+  t.equal(retries.find(ticket(3, 5)), undefined)
+})
+
+t.test('what a client no longer asks for is forgotten', async (t) => {
+  const retries = empty()
+  for (let number = 1; number <= 10; number++) retries.add(ticket(1, number), done(number))
+  retries.add(ticket(1, 11, 8), done(11))
+  for (let number = 1; number <= 11; number++)
+    t.equal(retries.find(ticket(1, number)) !== undefined, number >= 8, `call ${number}`)
+})
+
+t.test('a client has at most 256 calls', async (t) => {
+  const retries = empty()
+  for (let number = 1; number <= 1000; number++) retries.add(ticket(1, number), done(number))
+  t.equal(retries.find(ticket(1, 744)), undefined)
+  t.ok(retries.find(ticket(1, 745)))
+  t.equal(retries.encode(1, 1).length, 256 * 16)
+})
+
+t.test('there are at most 1,024 clients, and the least recent goes', async (t) => {
+  const retries = empty()
+  const forgotten: number[] = []
+  for (let client = 1; client <= 1025; client++) {
+    const gone = retries.add(ticket(client, 1), done(client))
+    if (gone !== undefined) forgotten.push(gone)
+    if (client === 600) retries.add(ticket(1, 2), done(1))
+  }
+  t.strictSame(forgotten, [2])
+  t.ok(retries.find(ticket(1, 1)))
+  t.equal(retries.find(ticket(2, 1)), undefined)
+})
+
+t.test('what is stored comes back as surely committed, and nothing later is stored', async (t) => {
+  const retries = empty()
+  retries.add(ticket(1, 5), done(50, 10))
+  retries.add(ticket(1, 6), { result: 2 ** 53 - 1, sequence: 11, stable: false })
+  retries.add(ticket(1, 7), done(70, 12))
+  const stored = retries.encode(1, 11)
+  const again = new Retries((client) => (client === 1 ? stored : undefined))
+  t.strictSame(again.find(ticket(1, 5)), { result: 50, sequence: 0, stable: true })
+  t.strictSame(again.find(ticket(1, 6)), { result: 2 ** 53 - 1, sequence: 0, stable: true })
+  t.equal(again.find(ticket(1, 7)), undefined)
+  again.add(ticket(1, 7), done(70, 12))
+  t.ok(again.find(ticket(1, 5)), 'a new call does not hide those that are stored')
+  again.clear()
+  t.equal(again.find(ticket(1, 7)), undefined, 'after a rollback only what is stored counts')
+  t.ok(again.find(ticket(1, 5)))
+})
