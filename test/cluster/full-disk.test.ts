@@ -3,19 +3,21 @@
  *
  * Scenario: four fileservers, one of them on a small ext4 of its own. Something else fills this disk to the last byte
  * while files are written. Each file is either written, and then read back, or refused with NO_SPACE. When the disk
- * has room again, writes succeed, and every container has its full in-sync set.
+ * has room again, writes succeed, and every container has its full in-sync set. Then all pools are on the full disk:
+ * writes are refused at once, what was written can be read and removed, and writes succeed when there is room again.
  */
 import { execFileSync } from 'node:child_process'
 import { rmSync } from 'node:fs'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
-import t from 'tap'
+import t, { type Test } from 'tap'
 import { type Client, connect } from '../../client/index.ts'
 import { Failure } from '../../protocol/failures.ts'
 import { withCluster } from '../harness/cluster.ts'
 import { bytesOf } from '../harness/ledger.ts'
 import { needs } from '../harness/needs.ts'
 import { makeLoopDisk } from '../harness/power.ts'
+import { until } from '../harness/processes.ts'
 import { makeScratch } from '../harness/scratch.ts'
 
 t.setTimeout(180_000)
@@ -51,8 +53,7 @@ t.test('a full disk loses nothing, and the cluster goes on when space returns', 
     t.strictSame(refused, [], 'there is space at first')
 
     const filler = join(disk.directory, 'filler')
-    // It ends with "no space left on device": that is what it is for.
-    t.throws(() => execFileSync('dd', ['if=/dev/zero', `of=${filler}`, 'bs=64k'], { stdio: 'ignore' }))
+    fill(t, filler)
     for (let i = 0; i < 16; i++) await write(`during-${i}`)
     t.comment(`with one full disk: ${refused.length} of 16 files were refused with NO_SPACE`)
     t.strictSame(await differing(client, written), [], 'every file that was written is read back')
@@ -75,6 +76,50 @@ t.test('a full disk loses nothing, and the cluster goes on when space returns', 
     )
   })
 })
+
+t.test('when every disk is full, writes say so and all else goes on', needs('root', 'loop'), async (t) => {
+  const { directory, remove } = makeScratch('all-full')
+  t.teardown(remove)
+  const disk = makeLoopDisk(directory, 'small', diskBytes)
+  t.teardown(disk.remove)
+  const pool = (index: number): string => join(disk.directory, `pool-${index}`)
+  await withCluster(t, { directory, pool, reserveBytes, fileservers: 3, gateways: 0 }, async (cluster) => {
+    await cluster.command('volume', 'create', 'main', '--mount', '/', '--chunk-size', '1M')
+    const client = await connect({ cldb: [cluster.cldb] })
+    t.teardown(() => client.close())
+    const write = (name: string): Promise<void> =>
+      client.fs.writeFile(`/${name}`, bytesOf(name, 1, fileBytes), { flush: true })
+    await write('first')
+    await write('second')
+    const filler = join(disk.directory, 'filler')
+    fill(t, filler)
+    await t.rejects(write('third'), { failure: 'NO_SPACE', code: 'ENOSPC' })
+    await t.rejects(client.fs.writeFile('/small', 'x'), { failure: 'NO_SPACE', code: 'ENOSPC' })
+    t.strictSame(await differing(client, ['first']), [], 'what was written can be read')
+    await client.fs.rm('/second')
+    t.pass('what was written can be removed')
+
+    rmSync(filler)
+    await until('the next write succeeds', healthyMs, () => write('fourth').then(...settled), 250)
+    await cluster.waitHealthy(healthyMs)
+    t.strictSame(await differing(client, ['first', 'fourth']), [], 'every file is what was written')
+  })
+})
+
+/** Success is true, NO_SPACE is false, and all else is an error. */
+const settled = [
+  () => true,
+  (error: unknown) => {
+    if (error instanceof Failure && error.failure === 'NO_SPACE') return false
+    throw error
+  },
+] as const
+
+/** Fills the disk to the last byte. */
+function fill(t: Test, filler: string): void {
+  // It ends with "no space left on device": that is what it is for.
+  t.throws(() => execFileSync('dd', ['if=/dev/zero', `of=${filler}`, 'bs=64k'], { stdio: 'ignore' }))
+}
 
 async function differing(client: Client, names: readonly string[]): Promise<readonly string[]> {
   const bad: string[] = []
