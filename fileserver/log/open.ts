@@ -70,11 +70,13 @@ export function openSegments(
         }
       })
     if (damaged) throw new Failure('CORRUPT', `${directory} is not whole at sequence ${next}, which was committed`)
-    if (!torn) return segments
-    for (const segment of rest) segment?.file.close()
-    for (const first of firsts.slice(segments.length).reverse()) disk.remove(segmentPath(directory, first))
-    last?.file.truncate(last.end.offset)
-    disk.syncDirectory(directory)
+    if (torn) {
+      for (const segment of rest) segment?.file.close()
+      for (const first of firsts.slice(segments.length).reverse()) disk.remove(segmentPath(directory, first))
+      last?.file.truncate(last.end.offset)
+    }
+    // A process that crashed may have left files whose names are not durable.
+    if (files.length > 0) disk.syncDirectory(directory)
     return segments
   } catch (error) {
     for (const segment of files) segment?.file.close()
