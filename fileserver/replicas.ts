@@ -4,6 +4,7 @@
  * Driver. A replica whose disk state is damaged or was being copied counts as missing until a master brings it back.
  * Only such a one is ever thrown away for an empty one: what merely stopped, or could not be opened just now, waits.
  */
+import { pause } from '../protocol/cluster/backoff.ts'
 import { Failure, isFailure } from '../protocol/failures.ts'
 import { type ContainerId, type Epoch, epoch, type Sequence } from '../protocol/ids.ts'
 import type { Location } from '../protocol/messages/attributes.ts'
@@ -19,6 +20,8 @@ import { type State, Storage, type StorageOptions } from './replica/storage.ts'
 
 /** A stopped replica is opened again after this. */
 const reopenMs = 1000
+/** Between two attempts to have somebody else lead. */
+const againMs = 200
 const openAtOnce = 16
 
 export class Replicas {
@@ -77,12 +80,15 @@ export class Replicas {
           { container, epoch: location.epoch },
           'gives up a container whose replica is damaged',
         )
-        await this.#environment.reconfigure(container, location.epoch, [this.#environment.self], [])
+        // Not at once: if there is nobody else, the CLDB names this server again.
+        await pause(this.#environment.clock, againMs)
+        await this.#resign(container, location.epoch)
         return
       }
       await this.#make(container, epoch(0))
     }
-    this.#replicas.get(container)?.assign(location)
+    const replica = this.#replicas.get(container)
+    if (replica !== undefined) this.#tell(replica, location)
   }
 
   /** The replica that a master asks to follow it; a missing one begins empty. */
@@ -195,8 +201,32 @@ export class Replicas {
     await replica.stop(reason)
   }
 
+  #tell(replica: ContainerReplica, location: Location): void {
+    replica.assign(location)
+    // It led in this epoch until it stopped: it can't again, for an epoch has one beginning.
+    const over = replica.stopped === undefined && !replica.leads && replica.core.epoch === location.epoch
+    if (over && location.master === this.#environment.self) void this.#resign(replica.container, location.epoch)
+  }
+
+  /** Has another server lead, or this one in a later epoch; asks until the CLDB has heard it. */
+  async #resign(container: ContainerId, of: Epoch): Promise<void> {
+    const { clock, self, reconfigure } = this.#environment
+    for (;;) {
+      try {
+        await reconfigure(container, of, [self], [])
+        return
+      } catch (error) {
+        if (!isFailure(error)) throw error
+        if (!isFailure(error, 'UNAVAILABLE', 'DEADLINE', 'NOT_READY', 'OVERLOADED')) return
+      }
+      await pause(clock, againMs)
+      if (this.#closed) return
+    }
+  }
+
   #add(container: ContainerId, storage: Storage): void {
-    const stopped = (replica: ContainerReplica): void => {
+    const stopped = (replica: ContainerReplica, led: boolean): void => {
+      if (led) void this.#resign(container, replica.core.epoch)
       if (this.#replicas.get(container) !== replica) return
       this.#replicas.delete(container)
       this.#openLater(container)
@@ -204,7 +234,7 @@ export class Replicas {
     const replica = new ContainerReplica(this.#environment, container, storage, this.#foundation, stopped)
     this.#replicas.set(container, replica)
     const assigned = this.#assigned.get(container)
-    if (assigned !== undefined) replica.assign(assigned)
+    if (assigned !== undefined) this.#tell(replica, assigned)
   }
 
   #options(container: ContainerId): StorageOptions {

@@ -119,7 +119,7 @@ export class Log {
 
   /** Gives a record of the master its place. It is in the page cache after the next `write`. */
   append(draft: Draft, of: Epoch, committed: Sequence): Entry {
-    const segment = this.#writable()
+    const segment = this.#writable(draft)
     const { sequence: at, offset, chain } = segment.end
     const head = encodeHead(draft, { epoch: of, sequence: at, committed, chainBefore: chain })
     const header = decodeHeader(head)
@@ -141,7 +141,7 @@ export class Log {
   receive(payload: Payload): Entry[] {
     const parsed = parseRecords(payload, { next: this.next, chain: this.chain, epoch: this.#epoch })
     const entries = parsed.map(({ header, head, payload: bytes }) => {
-      const segment = this.#writable()
+      const segment = this.#writable(header)
       const { offset } = segment.end
       this.#appended(segment, header, head, bytes)
       return { header, head, payload: bytes, segment: segment.first, offset }
@@ -309,9 +309,11 @@ export class Log {
     return this.#starts.at(-1)?.epoch ?? epoch(0)
   }
 
-  #writable(): Segment {
+  /** The segment that takes this record: a new one when the last is full, or is the one that the record drops. */
+  #writable({ kind, result }: Pick<Header, 'kind' | 'result'>): Segment {
     const current = this.#segments.at(-1)
-    if (current !== undefined && current.end.offset < segmentBytes) return current
+    const drops = kind === 'dropSegment' && result === current?.first
+    if (current !== undefined && current.end.offset < segmentBytes && !drops) return current
     const before = { next: this.next, chain: this.chain, previous: current?.first ?? sequence(0) }
     const segment = createSegment(this.#disk, this.#directory, this.container, before)
     this.#segments.push(segment)

@@ -46,7 +46,7 @@ export class ContainerReplica {
   stopped: Error | undefined
   location: Location | undefined
   readonly #environment: Environment
-  readonly #onStopped: (replica: ContainerReplica) => void
+  readonly #onStopped: (replica: ContainerReplica, led: boolean) => void
   readonly #foundation: (location: Location) => readonly Change[]
   readonly #committed = new Waiters()
   readonly #received = new Waiters()
@@ -62,14 +62,14 @@ export class ContainerReplica {
 
   /**
    * @param foundation the changes that begin a new container.
-   * @param onStopped told once, after which the replica must be opened anew.
+   * @param onStopped told once, after which the replica must be opened anew; `led`: somebody else should lead meanwhile.
    */
   constructor(
     environment: Environment,
     container: ContainerId,
     storage: Storage,
     foundation: (location: Location) => readonly Change[],
-    onStopped: (replica: ContainerReplica) => void,
+    onStopped: (replica: ContainerReplica, led: boolean) => void,
   ) {
     this.#environment = environment
     this.container = container
@@ -305,11 +305,8 @@ export class ContainerReplica {
     const reason = error instanceof Error ? error : new Error(String(error))
     this.#environment.log.error({ container: this.container, error: reason }, 'the replica stops')
     const led = this.leads
-    const { epoch, self } = this.#core
     void this.stop(reason)
-    // Somebody else should lead meanwhile.
-    if (led) this.#environment.reconfigure(this.container, epoch, [self], []).catch(() => {})
-    this.#onStopped(this)
+    this.#onStopped(this, led)
   }
 
   #dispatch(event: Event): void {

@@ -27,6 +27,8 @@ import { SharedSync } from './waiters.ts'
 export type State = { readonly epoch: Epoch; readonly starts: readonly EpochStart[]; readonly committed: Sequence }
 
 const stateFormat = 1
+/** A last segment smaller than this stays, dead or not. */
+const lastSegmentBytesMin = 1024 * 1024
 const noState: State = { epoch: epoch(0), starts: [], committed: sequence(0) }
 
 export type StorageOptions = {
@@ -157,9 +159,16 @@ export class Storage {
 
   /** @returns a segment in which nothing is live, if there is one. */
   dead(): Sequence | undefined {
-    const sealed = this.log.sealed()
-    const applied = sealed.filter((_, i) => (sealed[i + 1] ?? this.log.lastSegment) <= this.index.applied + 1)
-    return this.index.liveness.dead(applied)
+    const { log, index } = this
+    const segments = log.manifest()
+    const wholly = segments.filter(({ sizeBytes }, i) => {
+      const next = segments[i + 1]?.first
+      // The last one may go too, once it is worth it: what was deleted is given back without waiting for more to be written.
+      return next === undefined
+        ? index.applied === log.last && sizeBytes >= lastSegmentBytesMin
+        : next <= index.applied + 1
+    })
+    return index.liveness.dead(wholly.map(({ first }) => first))
   }
 
   /**
