@@ -7,18 +7,20 @@ import { type CldbConfig, cldbConfig } from '../../cldb/config.ts'
 import { createService, type Service } from '../../cldb/service.ts'
 import { initialState, type RecordChanges, type Records, type State } from '../../cldb/state.ts'
 import type { Store } from '../../cldb/store.ts'
-import { isAssertion } from './problems.ts'
 import { Failure, isFailure } from '../../protocol/failures.ts'
 import type { Log } from '../../protocol/logging.ts'
 import { control } from '../../protocol/messages/control.ts'
 import type { Call } from '../../protocol/messages/service.ts'
 import type { ControlClient, ControlStream } from '../../protocol/transport/grpc.ts'
 import { pack, readFailure, unpack, writeFailure } from '../../protocol/transport/wire.ts'
+import { isAssertion } from './problems.ts'
 import { Lane, type Network } from './world/network.ts'
 import type { Random } from './world/random.ts'
 import { clockOf, type Oscillator, Process, type Timeline } from './world/timeline.ts'
 
-type Writable = { -readonly [K in keyof Records]: Records[K] extends ReadonlyMap<infer K2, infer V> ? Map<K2, V> : Records[K] }
+type Writable = {
+  -readonly [K in keyof Records]: Records[K] extends ReadonlyMap<infer K2, infer V> ? Map<K2, V> : Records[K]
+}
 type AnyHandler = (request: unknown, context: { readonly peer: string }) => Promise<unknown>
 
 const nameOf = new Map(Object.entries(control.calls).map(([name, call]) => [call.number, name]))
@@ -51,7 +53,10 @@ class SimulatedStore {
       load: async () => this.records,
       commit: (changes) => {
         this.#underWay.push(changes)
-        tailMs = Math.max(tailMs, this.#timeline.nowMs + this.#random.between(0.05, this.#random.chance(0.02) ? 200 : 3))
+        tailMs = Math.max(
+          tailMs,
+          this.#timeline.nowMs + this.#random.between(0.05, this.#random.chance(0.02) ? 200 : 3),
+        )
         return new Promise((resolve) => {
           this.#timeline.after(tailMs - this.#timeline.nowMs, process, () => {
             this.#apply(this.#underWay.shift()!)
@@ -108,11 +113,16 @@ export class CldbNode {
     this.config = cldbConfig({ directory: '/cldb', ...settings })
   }
 
+  /** What is durable. */
+  get records(): Records {
+    return this.#store.records
+  }
+
   start(): void {
     const { timeline } = this.#network
     const process = new Process(cldbName)
     const store = this.#store.open(process)
-    const records = this.#store.records
+    const { records } = this
     const meta = records.meta ?? { cluster: 'simulated', nextContainer: 1, leaseMs: this.config.leaseMs }
     const clock = clockOf(timeline, process, this.oscillator)
     this.process = process

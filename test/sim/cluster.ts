@@ -1,11 +1,13 @@
 /**
  * A whole simulated cluster, and what must hold of it after every event and when it is at rest.
  */
+
+import type { ContainerReplica } from '../../fileserver/replica/replica.ts'
 import { AssertionError } from '../../protocol/assert.ts'
 import type { ContainerId } from '../../protocol/ids.ts'
 import type { Log } from '../../protocol/logging.ts'
-import type { ContainerReplica } from '../../fileserver/replica/replica.ts'
 import { CldbNode } from './cldb.ts'
+import type { Mutation } from './mutations.ts'
 import { Problems } from './problems.ts'
 import { Server, type World } from './server.ts'
 import { Network } from './world/network.ts'
@@ -34,7 +36,10 @@ export class Cluster implements World {
   readonly #chains = new Map<ContainerId, Map<number, bigint>>()
   readonly #seen = new WeakMap<ContainerReplica, { committed: number; role: string }>()
 
-  constructor(random: Random, servers: number) {
+  readonly mutation: Mutation | undefined
+
+  constructor(random: Random, servers: number, mutation: Mutation | undefined) {
+    this.mutation = mutation
     this.network = new Network(this.timeline, random.split())
     this.wires = new Wires(this.network, random.split(), this.report)
     this.cldb = new CldbNode(
@@ -53,13 +58,22 @@ export class Cluster implements World {
       (level: string) =>
       (fields: Readonly<Record<string, unknown>>, message: string): void => {
         const { error, container } = fields
-        const detail = error instanceof Error ? `: ${error.message}` : ''
-        this.timeline.note(`${name} ${level} ${container ?? ''} ${message}${detail}`)
+        const values = Object.entries(fields).map(
+          ([key, value]) => `${key}=${value instanceof Error ? value.message : value}`,
+        )
+        this.timeline.note(`${name} ${level} ${message} ${values.join(' ')}`)
         if (error instanceof AssertionError) this.report(`${name}, container ${container}: ${message}`, error)
-        if (!this.spoiled && alarming.some((text) => message.startsWith(text)))
+        if (!this.spoiled && alarming.some((text) => message.startsWith(text)) && this.#counts(name, container))
           this.report(`${name}, container ${container}: ${message}`, error)
       }
     return { error: write('error'), warn: write('warn'), info: write('info'), debug: write('debug') }
+  }
+
+  /** Whether the in-sync set of the container names the server: only then is its replica worth anything. */
+  #counts(name: string, container: unknown): boolean {
+    const server = this.servers.find((other) => other.name === name)
+    const { containers } = this.cldb.records
+    return server === undefined || containers.get(container as ContainerId)?.inSync.includes(server.id) !== false
   }
 
   kill(server: Server, power: boolean): void {
@@ -117,10 +131,13 @@ export class Cluster implements World {
     for (const { container, inSync, resyncing, master } of state.containers.values()) {
       if (inSync.length !== replication || resyncing.length > 0)
         return `container ${container}: in sync ${inSync}, resyncing ${resyncing}, master ${master}`
-      const replicas = this.servers.filter(({ id }) => inSync.includes(id)).map((server) => this.#replica(server, container))
+      const replicas = this.servers
+        .filter(({ id }) => inSync.includes(id))
+        .map((server) => this.#replica(server, container))
       const [first] = replicas
       for (const [i, replica] of replicas.entries()) {
-        if (replica === undefined || replica.stopped !== undefined) return `container ${container}: ${inSync[i]} has no replica`
+        if (replica === undefined || replica.stopped !== undefined)
+          return `container ${container}: ${inSync[i]} has no replica`
         const leads = replica.core.self === master
         if (replica.core.role !== (leads ? 'master' : 'follower'))
           return `container ${container}: ${replica.core.self} is ${replica.core.role}`
@@ -143,7 +160,8 @@ export class Cluster implements World {
         const same =
           own.length === segments[0]!.length &&
           own.every(([path, content], k) => path === segments[0]![k]![0] && content.equals(segments[0]![k]![1]))
-        if (!same) this.report(`container ${container}: ${servers[i]!.name} and ${servers[0]!.name} hold different bytes`)
+        if (!same)
+          this.report(`container ${container}: ${servers[i]!.name} and ${servers[0]!.name} hold different bytes`)
       }
       const [first] = servers.map((server) => this.#replica(server, container)!)
       this.#checkCommitted(first!)

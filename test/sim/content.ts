@@ -17,7 +17,7 @@ export function contentOf(value: number, length: number): Buffer {
 }
 
 /** @returns the write that the bytes come from, 0 for zeros or none; nothing when they are of no one write. */
-export function valueOf(payload: readonly Uint8Array[], length: number): number | undefined {
+export function writerOf(payload: readonly Uint8Array[], length: number): number | undefined {
   const bytes = Buffer.concat(payload)
   if (bytes.every((byte) => byte === 0)) return 0
   const value = bytes.readUInt32LE(0)

@@ -132,7 +132,7 @@ export function planOf(random: Random): Plan {
   const all = Object.keys(faults) as FaultName[]
   const share = random.between(0.2, 1)
   const kinds = all.filter(() => random.chance(share))
-  return { kinds: kinds.length === 0 ? ['crash'] : kinds, pauseMs: random.pick([150, 400, 1000]) }
+  return { kinds: kinds.length === 0 ? ['crash'] : kinds, pauseMs: random.pick([200, 600, 1500]) }
 }
 
 /** Brings faults on until `done`. */

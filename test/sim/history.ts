@@ -4,7 +4,7 @@
  * Each directory is one object and each slot of a large file is one register: operations on different ones commute.
  */
 import { isLinearizable, type Model, type Operation } from './linearizable.ts'
-import { directoryModel, type DirectoryOperation, type RegisterOperation, registerModel } from './model.ts'
+import { type DirectoryOperation, directoryModel, type RegisterOperation, registerModel } from './model.ts'
 
 /** An operation as it is recorded; `returned` and the outcome come later, or never. */
 export type Recorded<O> = { readonly client: number; readonly called: number; returned: number; readonly what: O }
@@ -73,13 +73,18 @@ function lost(writes: readonly UnsyncedWrite[], reads: readonly UnsyncedRead[]):
 
 /** The shortest beginning of a history that is not linearizable, for people to read. */
 function shortest<S, O>(model: Model<S, O>, operations: readonly Operation<O>[]): Operation<O>[] {
-  const places = operations.map(({ returned }) => returned).filter(Number.isFinite).sort((a, b) => a - b)
+  const places = operations
+    .map(({ returned }) => returned)
+    .filter(Number.isFinite)
+    .sort((a, b) => a - b)
   let low = 0
   let high = places.length - 1
   const until = (place: number): Operation<O>[] =>
     operations
       .filter(({ called }) => called <= place)
-      .map((operation) => (operation.returned <= place ? operation : { ...operation, returned: Number.POSITIVE_INFINITY }))
+      .map((operation) =>
+        operation.returned <= place ? operation : { ...operation, returned: Number.POSITIVE_INFINITY },
+      )
   while (low < high) {
     const middle = (low + high) >>> 1
     if (isLinearizable(model, until(places[middle]!)) === false) high = middle

@@ -26,7 +26,7 @@ type Entry<O> = {
 }
 
 /** Places tried at most: a history that needs more is not decided. */
-const triesMax = 400_000
+const triesMax = 60_000
 
 /** @returns whether the history is linearizable; nothing when that could not be found out in reasonable time. */
 export function isLinearizable<S, O>(model: Model<S, O>, operations: readonly Operation<O>[]): boolean | undefined {

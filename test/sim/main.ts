@@ -5,6 +5,7 @@
  */
 import { parseArgs } from 'node:util'
 import type { FaultName } from './faults.ts'
+import { type MutationName, mutations } from './mutations.ts'
 import { run } from './run.ts'
 
 const { values } = parseArgs({
@@ -13,19 +14,20 @@ const { values } = parseArgs({
     seeds: { type: 'string', default: '1' },
     seconds: { type: 'string', default: '10' },
     only: { type: 'string' },
+    mutation: { type: 'string' },
     trace: { type: 'boolean', default: false },
-    keep: { type: 'boolean', default: false },
   },
 })
 const first = Number(values.seed)
 const count = Number(values.seeds)
 const only = values.only?.split(',') as FaultName[] | undefined
+const mutation = values.mutation === undefined ? undefined : mutations[values.mutation as MutationName]
 const print = values.trace ? (line: string) => console.log(line) : undefined
 const totals = { events: 0, answered: 0, unanswered: 0, undecided: 0 }
 const failed: number[] = []
 const began = performance.now()
 for (let seed = first; seed < first + count; seed++) {
-  const outcome = await run({ seed, safetyMs: Number(values.seconds) * 1000, only, ...(print && { print }) })
+  const outcome = await run({ seed, safetyMs: Number(values.seconds) * 1000, only, mutation, ...(print && { print }) })
   totals.events += outcome.events
   totals.answered += outcome.answered
   totals.unanswered += outcome.unanswered

@@ -7,18 +7,26 @@
 import type { Model } from './linearizable.ts'
 
 export type DirectoryOperation =
-  | { readonly type: 'create' | 'remove'; readonly name: string; readonly id: number; outcome?: 'ok' | 'EXISTS' | 'NOT_FOUND' }
+  | {
+      readonly type: 'create' | 'remove'
+      readonly name: string
+      readonly id: number
+      outcome?: 'ok' | 'EXISTS' | 'NOT_FOUND'
+    }
   | { readonly type: 'lookup'; readonly name: string; outcome?: number | 'NOT_FOUND' }
   | { readonly type: 'rename'; readonly name: string; readonly to: string; outcome?: 'ok' | 'NOT_FOUND' }
   | { readonly type: 'link'; readonly id: number; readonly name: string; outcome?: 'ok' | 'EXISTS' | 'STALE' }
   | { readonly type: 'read'; readonly id: number; outcome?: number | 'STALE' }
   | { readonly type: 'write'; readonly id: number; readonly value: number; outcome?: 'ok' | 'STALE' }
-  | { readonly type: 'list'; outcome?: Names }
+  | { readonly type: 'list'; outcome?: string }
 
-export type Names = Readonly<Record<string, number>>
-export type Directory = { readonly names: Names; readonly values: Readonly<Record<number, number>> }
+type Names = Readonly<Record<string, number>>
+type Directory = { readonly names: Names; readonly values: Readonly<Record<number, number>> }
 
 const holds = ({ names }: Directory, id: number): boolean => Object.values(names).includes(id)
+
+/** A directory's names as the outcome of `list`. */
+export const listed = (names: readonly string[]): string => [...names].sort().join(' ')
 
 /** Forgets the values of files that no name leads to. */
 function settled(names: Names, values: Directory['values']): Directory {
@@ -32,7 +40,6 @@ function without(names: Names, name: string): Names {
   return rest
 }
 
-const sameNames = (a: Names, b: Names): boolean => keyOf(a) === keyOf(b)
 const keyOf = (names: Readonly<Record<string | number, number>>): string =>
   Object.keys(names)
     .sort()
@@ -71,7 +78,7 @@ function run(state: Directory, what: DirectoryOperation): { readonly next: Direc
       if (!holds(state, what.id)) return unchanged('STALE')
       return { next: { names, values: { ...values, [what.id]: what.value } }, outcome: 'ok' }
     case 'list':
-      return unchanged(names)
+      return unchanged(listed(Object.keys(names)))
   }
 }
 
@@ -79,8 +86,7 @@ export const directoryModel: Model<Directory, DirectoryOperation> = {
   initial: { names: {}, values: {} },
   step: (state, what, known) => {
     const { next, outcome } = run(state, what)
-    if (!known || what.outcome === outcome) return next
-    return what.type === 'list' && sameNames(what.outcome!, outcome as Names) ? next : undefined
+    return !known || what.outcome === outcome ? next : undefined
   },
   key: ({ names, values }) => `${keyOf(names)};${keyOf(values)}`,
 }

@@ -13,7 +13,8 @@ export class Problems {
   first: Problem | undefined
 
   readonly report = (what: string, error?: unknown): void => {
-    const detail = error instanceof Error ? `: ${error.stack ?? error.message}` : error === undefined ? '' : `: ${error}`
+    const detail =
+      error instanceof Error ? `: ${error.stack ?? error.message}` : error === undefined ? '' : `: ${error}`
     this.first ??= new Problem(what + detail, { cause: error })
   }
 

@@ -5,6 +5,7 @@
 import { Cluster, replication } from './cluster.ts'
 import { type FaultName, heal, planOf, torment } from './faults.ts'
 import { History } from './history.ts'
+import type { Mutation } from './mutations.ts'
 import { Problem } from './problems.ts'
 import { Workload } from './workload.ts'
 import { Random } from './world/random.ts'
@@ -17,6 +18,7 @@ export type Options = {
   /** How long things go wrong. */
   readonly safetyMs: number
   readonly print?: (line: string) => void
+  readonly mutation?: Mutation | undefined
   /** Only these kinds of faults. */
   readonly only?: readonly FaultName[] | undefined
 }
@@ -36,7 +38,7 @@ export async function run(options: Options): Promise<Outcome> {
   const random = new Random(options.seed)
   const plan = planOf(random)
   const kinds = options.only ?? plan.kinds
-  const cluster = new Cluster(random.split(), 3 + random.below(3))
+  const cluster = new Cluster(random.split(), 3 + random.below(3), options.mutation)
   const history = new History()
   const { timeline } = cluster
   timeline.print = options.print
@@ -82,7 +84,12 @@ async function live(
     await until(withinMs, what, () => done)
   }
   const rest = (): Promise<void> =>
-    until(healMs, 'the cluster is whole', () => cluster.unrest() === undefined, () => cluster.unrest() ?? '')
+    until(
+      healMs,
+      'the cluster is whole',
+      () => cluster.unrest() === undefined,
+      () => cluster.unrest() ?? '',
+    )
 
   cluster.cldb.start()
   for (const server of cluster.servers) cluster.start(server)

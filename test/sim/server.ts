@@ -10,6 +10,7 @@ import { format } from '../../fileserver/names/operations.ts'
 import { openPool, saveIdentity } from '../../fileserver/pool.ts'
 import { Reclaim } from '../../fileserver/reclaim.ts'
 import type { Environment, Limits } from '../../fileserver/replica/environment.ts'
+import type { ContainerReplica } from '../../fileserver/replica/replica.ts'
 import { Replicas } from '../../fileserver/replicas.ts'
 import { fileHandlers } from '../../fileserver/service.ts'
 import { connectCldb } from '../../protocol/cluster/cldb.ts'
@@ -24,6 +25,7 @@ import { files } from '../../protocol/messages/files.ts'
 import { replication } from '../../protocol/messages/replication.ts'
 import { served } from '../../protocol/transport/transport.ts'
 import type { CldbNode } from './cldb.ts'
+import type { Mutation } from './mutations.ts'
 import { SimulatedDisk } from './world/disk.ts'
 import { SimulatedIndex } from './world/index.ts'
 import type { Network } from './world/network.ts'
@@ -48,6 +50,8 @@ export type World = {
   readonly cldb: CldbNode
   readonly report: (problem: string, error?: unknown) => void
   readonly log: (name: string) => Log
+  /** A mistake to be found. */
+  readonly mutation: Mutation | undefined
 }
 
 export class Server {
@@ -101,7 +105,7 @@ export class Server {
   }
 
   async #run(process: Process): Promise<void> {
-    const { network, wires, cldb: cldbNode, log: logOf } = this.#world
+    const { network, wires, cldb: cldbNode, log: logOf, mutation } = this.#world
     const clock = clockOf(network.timeline, process, this.oscillator)
     const log = logOf(this.name)
     const random = this.#random.split().next
@@ -117,7 +121,7 @@ export class Server {
       for (const { server, address } of location.servers) addresses.set(server, address)
     }
     const incarnation = Math.floor(random() * 2 ** 48)
-    const environment: Environment = {
+    const sound: Environment = {
       self: identity.server,
       clock,
       disk,
@@ -141,6 +145,11 @@ export class Server {
       },
       limits,
     }
+    const environment = mutation?.environment?.(sound) ?? sound
+    const touched = (replica: ContainerReplica): ContainerReplica => {
+      mutation?.replica?.(replica)
+      return replica
+    }
     const replicas = new Replicas(environment, (location) =>
       location.kind === 'data'
         ? []
@@ -153,14 +162,16 @@ export class Server {
       const { locations } = await cldb.call(control.calls.locate, { containers: [container] }, controlTimeoutMs)
       for (const location of locations) learn(location)
     }
+    const ofFiles = fileHandlers(environment, replicas, cldb, reclaim)
+    const ofMasters = followingHandlers(environment, replicas, locate)
     wires.listen(this.address, process, [
-      served(files, fileHandlers(environment, replicas, cldb, reclaim)),
-      served(replication, followingHandlers(environment, replicas, locate)),
+      served(files, mutation?.files?.(ofFiles, replicas) ?? ofFiles),
+      served(replication, mutation?.following?.(ofMasters, replicas) ?? ofMasters),
     ])
     const presence = { address: this.address, topology: `/rack/${this.name}`, incarnation, cluster: identity.cluster }
     const membership = new Membership(environment, cldb, replicas, presence, learn)
     const tick = (): void => {
-      for (const replica of replicas.all()) replica.tick()
+      for (const replica of replicas.all()) touched(replica).tick()
       clock.after(tickMs, tick)
     }
     clock.after(tickMs, tick)

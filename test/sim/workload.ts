@@ -1,20 +1,21 @@
 /**
  * Clients of the simulated cluster: the real SDK below paths, doing random things and remembering the answers.
  */
-import type { Operations } from '../../client/operations.ts'
+
 import { remoteOperations } from '../../client/operations/operations.ts'
 import { Remote } from '../../client/operations/remote.ts'
 import { Tickets } from '../../client/operations/tickets.ts'
 import { Volumes } from '../../client/operations/volumes.ts'
+import type { Operations } from '../../client/operations.ts'
 import { type Cldb, connectCldb } from '../../protocol/cluster/cldb.ts'
 import { openContainers } from '../../protocol/cluster/containers.ts'
 import { isFailure } from '../../protocol/failures.ts'
 import { clientId, type Fid } from '../../protocol/ids.ts'
 import type { Changes } from '../../protocol/messages/attributes.ts'
 import { control } from '../../protocol/messages/control.ts'
-import { contentOf, lengthOf, valueOf } from './content.ts'
+import { contentOf, lengthOf, writerOf } from './content.ts'
 import type { History, Recorded, UnsyncedWrite } from './history.ts'
-import type { DirectoryOperation, RegisterOperation } from './model.ts'
+import { type DirectoryOperation, listed, type RegisterOperation } from './model.ts'
 import type { World } from './server.ts'
 import type { Random } from './world/random.ts'
 import { clockOf, Process } from './world/timeline.ts'
@@ -34,6 +35,8 @@ const slotBytes = 6000
 const slotOffsets = [64 * 1024, 120 * 1024, 128 * 1024, 300 * 1024]
 export const chunkBytes = 128 * 1024
 const timeoutMs = 20_000
+/** How often a client gives way to a new one, which knows nothing of where masters are. */
+const renewal = 0.05
 
 type Connected = { readonly process: Process; readonly operations: Operations; readonly cldb: Cldb }
 
@@ -65,13 +68,20 @@ export class Workload {
   readonly #random: Random
   readonly #clients: Connected[]
   readonly #places: Place[] = []
+  /** Clients so far. */
+  #made = 0
   #value = 0
 
   constructor(world: World, history: History, random: Random, clients: number) {
     this.#world = world
     this.#history = history
     this.#random = random
-    this.#clients = Array.from({ length: clients }, (_, i) => connect(world, i + 1, random.split()))
+    this.#clients = Array.from({ length: clients }, () => this.#connect())
+  }
+
+  #connect(): Connected {
+    this.#made += 1
+    return connect(this.#world, this.#made, this.#random.split())
   }
 
   /** Makes the volume and what is in it at first. */
@@ -104,8 +114,13 @@ export class Workload {
     this.running += 1
     while (!this.stopping) {
       const burst = this.#random.chance(0.15) ? 2 + this.#random.below(6) : 1
-      await Promise.all(Array.from({ length: burst }, () => this.#guarded(() => this.#act(number))))
+      const acts = Promise.all(Array.from({ length: burst }, () => this.#guarded(() => this.#act(number))))
+      // Sometimes a client goes away and leaves what it asked for to the servers.
+      await (this.#random.chance(renewal)
+        ? Promise.race([acts, this.#pause(number, this.#random.between(0, 500))])
+        : acts)
       await this.#pause(number, this.#random.between(0, 2 * pauseMs))
+      if (this.#random.chance(renewal)) this.#clients[number] = this.#connect()
     }
     this.running -= 1
   }
@@ -161,7 +176,9 @@ export class Workload {
       case 3:
         return { type: 'lookup', name }
       case 4:
-        return random.chance(0.3) ? { type: 'list' } : { type: 'rename', name, to: random.pick(names.filter((to) => to !== name)) }
+        return random.chance(0.3)
+          ? { type: 'list' }
+          : { type: 'rename', name, to: random.pick(names.filter((to) => to !== name)) }
       case 5:
         return { type: 'link', id: id!, name }
       case 6:
@@ -178,7 +195,7 @@ export class Workload {
   }
 
   /** Runs the operation, and notes its outcome if there is a definite one. */
-  async #recorded<O extends { outcome?: unknown }>(
+  async #recorded<O extends { readonly type: string; outcome?: unknown }>(
     list: Recorded<O>[],
     number: number,
     what: O,
@@ -189,7 +206,9 @@ export class Workload {
       what.outcome = await perform()
     } catch (error) {
       if (!isFailure(error)) throw error
-      if (error.row.retry !== 'never') {
+      // STALE may also answer the repeat of a change that was made, to a file that has gone since.
+      const maybe = error.row.retry !== 'never' || error.failure === 'NO_SPACE' || error.failure === 'STALE'
+      if (maybe && !(error.failure === 'STALE' && what.type === 'read')) {
         this.#history.unanswered += 1
         return
       }
@@ -238,17 +257,17 @@ export class Workload {
       case 'read': {
         const length = lengthOf(what.id)
         const { payload } = await operations.read(fids.get(what.id)!, 0, length)
-        return this.#valueOf(payload, length)
+        return this.#writerOf(payload, length)
       }
       case 'list': {
-        const { entries } = await operations.readdir(credentials, directory, 0, 100, true)
-        return Object.fromEntries(entries.map(({ name, attributes }) => [Buffer.from(name).toString(), attributes!.uid]))
+        const { entries } = await operations.readdir(credentials, directory, 0, 100, false)
+        return listed(entries.map(({ name }) => Buffer.from(name).toString()))
       }
     }
   }
 
-  #valueOf(payload: readonly Uint8Array[], length: number): number {
-    const value = valueOf(payload, length)
+  #writerOf(payload: readonly Uint8Array[], length: number): number {
+    const value = writerOf(payload, length)
     if (value === undefined) this.#world.report(`a read of ${length} bytes shows bytes of no one write`)
     return value ?? 0
   }
@@ -266,7 +285,7 @@ export class Workload {
 
   async #readSlot(number: number, fid: Fid, slot: number): Promise<number> {
     const { payload } = await this.#clients[number]!.operations.read(fid, slotOffsets[slot]!, slotBytes)
-    return this.#valueOf(payload, slotBytes)
+    return this.#writerOf(payload, slotBytes)
   }
 
   async #writeUnsynced(number: number, at: number, slot: number): Promise<void> {
@@ -285,7 +304,8 @@ export class Workload {
       write.synced = this.#history.place()
       this.#history.answered += 1
     } catch (error) {
-      if (!isFailure(error) || (error.row.retry === 'never' && error.failure !== 'UNSYNCED_LOST')) throw error
+      if (!isFailure(error) || (error.row.retry === 'never' && !isFailure(error, 'UNSYNCED_LOST', 'NO_SPACE')))
+        throw error
       this.#history.unanswered += 1
     }
   }

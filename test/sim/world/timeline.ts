@@ -27,8 +27,7 @@ type Event = {
   cancelled: boolean
 }
 
-const before = (a: Event, b: Event): boolean =>
-  a.timeMs < b.timeMs || (a.timeMs === b.timeMs && a.order < b.order)
+const before = (a: Event, b: Event): boolean => a.timeMs < b.timeMs || (a.timeMs === b.timeMs && a.order < b.order)
 
 const nextTurn = setImmediate
 

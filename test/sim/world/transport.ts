@@ -174,7 +174,8 @@ class Wire implements Connection {
     if (this.#over) return
     this.#over = true
     this.#back.drop()
-    for (const { reject } of this.#pending) reject(new Failure('UNAVAILABLE', `${this.address}: the connection is lost`))
+    for (const { reject } of this.#pending)
+      reject(new Failure('UNAVAILABLE', `${this.address}: the connection is lost`))
     this.#pending.clear()
     this.#onClosed('UNAVAILABLE')
   }

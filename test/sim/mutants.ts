@@ -1,0 +1,32 @@
+/**
+ * `npm run sim:mutants [-- --seeds LIMIT]`: shows that the simulator finds mistakes (mutations.ts).
+ *
+ * Runs each until a seed catches it, and prints the table; exits 0 only when all were caught within LIMIT seeds.
+ */
+import { parseArgs } from 'node:util'
+import { type MutationName, mutations } from './mutations.ts'
+import { run } from './run.ts'
+
+const { values } = parseArgs({
+  options: {
+    seeds: { type: 'string', default: '300' },
+    only: { type: 'string' },
+  },
+})
+const limit = Number(values.seeds)
+const names = (values.only?.split(',') ?? Object.keys(mutations)) as MutationName[]
+let missed = 0
+for (const name of names) {
+  const mutation = mutations[name]
+  const began = performance.now()
+  let found: string | undefined
+  for (let seed = 1; seed <= limit && found === undefined; seed++) {
+    const { problem } = await run({ seed, safetyMs: 10_000, mutation })
+    if (problem !== undefined) found = `caught at seed ${seed}: ${problem.message.split('\n')[0]!.slice(0, 110)}`
+  }
+  if (found === undefined) missed += 1
+  const seconds = ((performance.now() - began) / 1000).toFixed(0)
+  console.log(`${name.padEnd(22)} ${mutation.means}\n    ${found ?? `NOT CAUGHT in ${limit} seeds`} (${seconds} s)`)
+}
+console.log(`${names.length} mutations, ${missed} not caught`)
+process.exit(missed === 0 ? 0 : 1)

@@ -1,0 +1,135 @@
+/**
+ * Mistakes that the simulator must find: each wraps what the simulation wires together, and leaves production code alone.
+ *
+ * They stand for the rules of DESIGN §4: who finds none of them can't be trusted to find others.
+ */
+
+import type { Environment } from '../../fileserver/replica/environment.ts'
+import type { ContainerReplica } from '../../fileserver/replica/replica.ts'
+import type { Replicas } from '../../fileserver/replicas.ts'
+import { type ContainerId, type Epoch, sequence } from '../../protocol/ids.ts'
+import type { files } from '../../protocol/messages/files.ts'
+import type { replication } from '../../protocol/messages/replication.ts'
+import type { Handlers } from '../../protocol/transport/transport.ts'
+
+type Following = Handlers<typeof replication.calls>
+type Files = Handlers<typeof files.calls>
+
+export type Mutation = {
+  /** What is wrong, in a few words. */
+  readonly means: string
+  readonly environment?: (environment: Environment) => Environment
+  readonly following?: (handlers: Following, replicas: Replicas) => Following
+  readonly files?: (handlers: Files, replicas: Replicas) => Files
+  /** Run on each replica before each of its calls and ticks: it must not mind being run again. */
+  readonly replica?: (replica: ContainerReplica) => void
+}
+
+export const mutations = {
+  'skip-epoch-check': {
+    means: 'a follower takes records of masters whose epoch is over',
+    following: (handlers, replicas) => {
+      const lifted = <Q extends { readonly container: ContainerId; readonly epoch: Epoch }>(request: Q): Q => {
+        const [replica] = [...replicas.all()].filter(({ container }) => container === request.container)
+        const epoch = replica?.core.epoch ?? request.epoch
+        return epoch > request.epoch ? { ...request, epoch } : request
+      }
+      return {
+        ...handlers,
+        append: (request, ...rest) => handlers.append(lifted(request), ...rest),
+        rollback: (request, ...rest) => handlers.rollback(lifted(request), ...rest),
+        chains: (request, ...rest) => handlers.chains(lifted(request), ...rest),
+        follow: (request, ...rest) => handlers.follow(lifted(request), ...rest),
+      }
+    },
+  },
+  'early-acknowledgement': {
+    means: 'a follower says that records are durable when they are only appended',
+    following: (handlers) => ({
+      ...handlers,
+      append: async (request, ...rest) => {
+        const answer = await handlers.append({ ...request, durable: false }, ...rest)
+        return { reply: { ...answer.reply, durable: answer.reply.appended } }
+      },
+    }),
+  },
+  'stale-member': {
+    means: 'a replica is put in the in-sync set before it has caught up',
+    environment: (environment) => ({
+      ...environment,
+      reconfigure: async (container, epoch, remove, add) => {
+        const location = await environment.reconfigure(container, epoch, remove, add)
+        if (location.resyncing.length === 0) return location
+        return environment.reconfigure(container, location.epoch, [], location.resyncing)
+      },
+    }),
+  },
+  'rollback-too-little': {
+    means: 'a follower keeps a record beyond the divergence point',
+    following: (handlers, replicas) => ({
+      ...handlers,
+      rollback: async (request) => {
+        const replica = replicas.get(request.container)
+        await replica.rollback(sequence(Math.min(request.after + 1, replica.storage.log.last)), () => {})
+        return { reply: {} }
+      },
+    }),
+  },
+  'rollback-too-much': {
+    means: 'a follower cuts a record that it shares with the master',
+    following: (handlers, replicas) => ({
+      ...handlers,
+      rollback: async (request) => {
+        await replicas.get(request.container).rollback(sequence(Math.max(0, request.after - 1)), () => {})
+        return { reply: {} }
+      },
+    }),
+  },
+  'forget-retries': {
+    means: 'a repeated call is done again',
+    replica: ({ storage }) => {
+      storage.index.retries.find = () => undefined
+    },
+  },
+  'apply-uncommitted': {
+    means: 'the index takes records that are not committed',
+    replica: ({ storage }) => {
+      if (Object.hasOwn(storage, 'flush')) return
+      const { flush } = storage
+      storage.flush = () => flush.call(storage, storage.log.last)
+    },
+  },
+  'endless-lease': {
+    means: 'a master answers although its lease is over',
+    environment: (environment) => ({ ...environment, leased: () => true }),
+  },
+  'answer-at-once': {
+    means: 'a master answers a write before any other replica has it',
+    replica: (replica) => {
+      if (Object.hasOwn(replica, 'append')) return
+      const { append } = replica
+      replica.append = (addition) => ({ ...append.call(replica, addition), acknowledged: Promise.resolve() })
+    },
+  },
+  'dirty-read': {
+    means: 'a read shows what may still be undone',
+    replica: (replica) => {
+      replica.settled = () => undefined
+    },
+  },
+  'forget-epoch': {
+    means: 'a replica does not store the highest epoch that it has seen',
+    environment: (environment) => ({
+      ...environment,
+      disk: {
+        ...environment.disk,
+        save: (path, content) => {
+          const stored = path.endsWith('/state') && environment.disk.load(path) !== undefined
+          if (!stored) environment.disk.save(path, content)
+        },
+      },
+    }),
+  },
+} as const satisfies Readonly<Record<string, Mutation>>
+
+export type MutationName = keyof typeof mutations
