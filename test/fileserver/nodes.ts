@@ -1,0 +1,203 @@
+/**
+ * Fileservers in one process: real disks, indexes, replicas and handlers; only the CLDB and the sockets are missing.
+ *
+ * A test gives out configurations with `configure`, as the CLDB would; calls travel by function, on a later turn, with
+ * payloads copied as a socket copies them. A node that is `cut` off answers nobody.
+ */
+import { join } from 'node:path'
+import type { Test } from 'tap'
+import { followingHandlers } from '../../fileserver/following.ts'
+import { type Index, openIndex } from '../../fileserver/index/store.ts'
+import type { Environment } from '../../fileserver/replica/environment.ts'
+import { type ContainerReplica, noTicket } from '../../fileserver/replica/replica.ts'
+import { Replicas } from '../../fileserver/replicas.ts'
+import { systemClock } from '../../protocol/clock.ts'
+import { Failure } from '../../protocol/failures.ts'
+import { payloadSums } from '../../protocol/hash.ts'
+import { type Sequence, type ServerId, serverId } from '../../protocol/ids.ts'
+import { silentLog } from '../../protocol/logging.ts'
+import type { Location } from '../../protocol/messages/attributes.ts'
+import { replication } from '../../protocol/messages/replication.ts'
+import type { Connection, Payload } from '../../protocol/transport/transport.ts'
+import { container, e, type Place, place, type Wanted } from './world.ts'
+
+type Handler = (request: unknown, payload: Payload, context: object) => unknown
+
+export type Asked = {
+  readonly server: ServerId
+  readonly remove: readonly ServerId[]
+  readonly add: readonly ServerId[]
+}
+
+export class Node {
+  readonly server: ServerId
+  readonly place: Place
+  readonly index: Index
+  readonly replicas: Replicas
+  readonly #handlers: Record<string, Handler>
+  cut = false
+  /** Names of the calls that came, in order. */
+  readonly calls: string[] = []
+
+  constructor(nodes: Nodes, server: ServerId, here: Place, index: Index) {
+    this.server = server
+    this.place = here
+    this.index = index
+    const environment: Environment = {
+      self: server,
+      clock: systemClock,
+      disk: here.disk,
+      index,
+      directory: here.directory,
+      log: silentLog,
+      counters: { corruptBlocks: 0, repairedBlocks: 0, resyncs: 0, bytesWritten: 0, bytesRead: 0 },
+      random: Math.random,
+      connect: async (to) => nodes.connect(this, to),
+      leased: () => true,
+      full: () => false,
+      reconfigure: async (_container, epoch, remove, add) => {
+        nodes.asked.push({ server, remove, add })
+        return nodes.reconfigured(epoch, remove, add)
+      },
+      limits: {
+        replicaTimeoutMs: 2000,
+        memberGraceMs: 100,
+        syncWithinMs: 50,
+        unsyncedBytesMax: 2 ** 20,
+        retryMs: 50,
+      },
+    }
+    this.environment = environment
+    this.replicas = new Replicas(environment, () => [])
+    this.#handlers = followingHandlers(environment, this.replicas, async () => {}) as unknown as Record<string, Handler>
+  }
+
+  readonly environment: Environment
+
+  get replica(): ContainerReplica {
+    return this.replicas.get(container)
+  }
+
+  get directory(): string {
+    return join(this.place.directory, String(container))
+  }
+
+  async answer(call: { readonly number: number }, request: unknown, payload: Payload) {
+    const name = Object.entries(replication.calls).find(([, other]) => other.number === call.number)![0]
+    this.calls.push(name)
+    const copied = payload.length === 0 ? [] : [Buffer.concat([...payload])]
+    const answer = (await this.#handlers[name]!(request, copied, {})) as { reply: unknown; payload?: Payload }
+    return { reply: answer.reply, payload: (answer.payload ?? []).map((piece) => Buffer.from(piece)) }
+  }
+
+  async close(): Promise<void> {
+    await this.replicas.close()
+    await this.index.close()
+  }
+}
+
+export class Nodes {
+  readonly all: readonly Node[]
+  readonly asked: Asked[] = []
+  /** What the CLDB answers when it is asked for another configuration; nothing: it doesn't answer. */
+  reconfigured: (epoch: number, remove: readonly ServerId[], add: readonly ServerId[]) => Promise<Location> =
+    async () => {
+      throw new Failure('UNAVAILABLE', 'no CLDB')
+    }
+
+  private constructor(all: readonly Node[]) {
+    this.all = all
+  }
+
+  static async make(t: Test, count: number): Promise<Nodes> {
+    const all: Node[] = []
+    const nodes = new Nodes(all)
+    for (let i = 1; i <= count; i++) {
+      const here = place(t)
+      all.push(new Node(nodes, serverId(`${i}`.repeat(16)), here, await openIndex(join(here.directory, 'index'))))
+    }
+    const ticking = setInterval(() => {
+      for (const { replicas } of all) for (const replica of replicas.all()) replica.tick()
+    }, 10)
+    t.teardown(async () => {
+      clearInterval(ticking)
+      for (const node of all) await node.close()
+    })
+    return nodes
+  }
+
+  connect(from: Node, to: ServerId): Connection {
+    const target = this.all.find((node) => node.server === to)
+    if (target === undefined || target.cut || from.cut) throw new Failure('UNAVAILABLE', `no way to ${to}`)
+    const call = async (what: { readonly number: number }, request: unknown, options: { payload?: Payload }) => {
+      await new Promise((resolve) => setImmediate(resolve))
+      const lost = (): void => {
+        if (target.cut || from.cut) throw new Failure('UNAVAILABLE', `the connection to ${to} is gone`)
+      }
+      lost()
+      const answer = await target.answer(what, request, options.payload ?? [])
+      lost()
+      return answer
+    }
+    const connection = { address: to, call, closed: new Promise<never>(() => {}), close: () => {} }
+    return connection as unknown as Connection
+  }
+
+  location(epoch: number, inSync: readonly Node[], resyncing: readonly Node[] = [], minimum = 1): Location {
+    return {
+      container,
+      volume: 'home',
+      kind: 'data',
+      epoch: e(epoch),
+      master: inSync[0]?.server,
+      inSync: inSync.map(({ server }) => server),
+      resyncing: resyncing.map(({ server }) => server),
+      minimum,
+      chunkBytes: 2 ** 28,
+      servers: this.all.map(({ server }) => ({ server, address: server, alive: true })),
+    }
+  }
+
+  /** Tells the master of its configuration, as the CLDB does. */
+  async configure(epoch: number, inSync: readonly Node[], resyncing: readonly Node[] = []): Promise<void> {
+    const location = this.location(epoch, inSync, resyncing)
+    for (const node of [...inSync, ...resyncing]) if (!node.cut) await node.replicas.assign(location)
+  }
+}
+
+/** Appends a record as a client's call does. @returns its sequence, once it may be acknowledged. */
+export async function write(node: Node, { changes = [], payload = [], ...rest }: Wanted = {}): Promise<Sequence> {
+  node.replica.demandWritable()
+  const payloadBytes = payload.reduce((sum, piece) => sum + piece.length, 0)
+  const { sequence, acknowledged } = node.replica.append({
+    kind: 'operation',
+    stable: true,
+    ticket: noTicket,
+    result: 0,
+    changes,
+    payload,
+    payloadBytes,
+    sums: payloadSums(payload, payloadBytes),
+    ...rest,
+  })
+  await acknowledged
+  return sequence
+}
+
+/** Waits until `condition` holds. */
+export async function until(condition: () => boolean, what: string, withinMs = 5000): Promise<void> {
+  const deadlineMs = performance.now() + withinMs
+  while (!condition()) {
+    if (performance.now() > deadlineMs) throw new Error(`not within ${withinMs} ms: ${what}`)
+    await new Promise((resolve) => setTimeout(resolve, 5))
+  }
+}
+
+export const serves = (node: Node): Promise<void> =>
+  until(() => {
+    try {
+      return node.replica.core.role === 'master'
+    } catch {
+      return false
+    }
+  }, 'a master serves')
