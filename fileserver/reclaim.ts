@@ -50,7 +50,7 @@ export class Reclaim {
           .call(chunk.container, trimChunk, { ticket, chunk, keepBytes }, { timeoutMs })
           .catch((error) => {
             // The container went with its volume: nothing is left to trim.
-            if (!isFailure(error, 'NOT_FOUND')) throw error
+            if (!isFailure(error, 'STALE')) throw error
           })
       }),
     )

@@ -28,7 +28,7 @@ export type Containers = {
     request: RequestOf<C>,
     options: CallOptions,
   ) => Promise<Answer<ReplyOf<C>>>
-  /** The cached location, or the CLDB's. NOT_FOUND when there is no such container. */
+  /** The cached location, or the CLDB's. STALE when there is no such container (any more). */
   readonly location: (container: ContainerId, timeoutMs: number) => Promise<Location>
   /** The next use of the container asks the CLDB again. */
   readonly forget: (container: ContainerId) => void

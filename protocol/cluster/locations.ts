@@ -42,7 +42,7 @@ export class Locations {
     return this.places.get(container)
   }
 
-  /** @throws Failure NOT_FOUND when there is no such container, or as the CLDB fails. */
+  /** @throws Failure STALE when there is no such container (any more), or as the CLDB fails. */
   find(container: ContainerId): Promise<Place> {
     const cached = this.places.get(container)
     if (cached !== undefined) return Promise.resolve(cached)
@@ -72,7 +72,7 @@ export class Locations {
       for (const location of locations) this.keep(location)
       for (const container of containers)
         this.settle(container, (search) =>
-          search.reject(new Failure('NOT_FOUND', `the CLDB knows no container ${container}`)),
+          search.reject(new Failure('STALE', `the CLDB knows no container ${container}`)),
         )
     } catch (error) {
       for (const container of containers) this.settle(container, (search) => search.reject(error))

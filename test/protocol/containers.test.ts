@@ -104,10 +104,10 @@ t.test('the failure table decides: same server later, or never again', async (t)
   t.equal(calledTimes, 4)
 })
 
-t.test('a container that is nowhere is NOT_FOUND at once', async (t) => {
+t.test('a container that is nowhere is STALE at once', async (t) => {
   const { containers } = await cluster(t, () => 'none')
-  t.equal(await failureIn(echo(containers, 1)), 'NOT_FOUND')
-  t.equal(await failureIn(containers.location(one, 20_000)), 'NOT_FOUND')
+  t.equal(await failureIn(echo(containers, 1)), 'STALE')
+  t.equal(await failureIn(containers.location(one, 20_000)), 'STALE')
 })
 
 t.test('the last failure is thrown when the time is over', async (t) => {
