@@ -41,7 +41,7 @@ t.test(
       await cluster.command('volume', 'create', 'main', '--mount', '/', '--chunk-size', '64M')
       const machine = await bootKernelClient({ namespace, directory })
       t.teardown(machine.close)
-      const { host, port } = cluster.gateways[0]!
+      const [host, port] = cluster.gateways[0]!.split(':')
       const mount = `mount -t nfs -o vers=3,proto=tcp,port=${port},mountport=${port},mountproto=tcp,nolock ${host}:/ /mnt/holdfast`
 
       const step = async (claim: string, script: string): Promise<string> => {

@@ -8,8 +8,8 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import type { Test } from 'tap'
 import { connect } from '../../client/index.ts'
 import { type Cluster, withCluster } from '../harness/cluster.ts'
+import { openHardClient } from '../harness/hard-client.ts'
 import { openLedger } from '../harness/ledger.ts'
-import { openNfsClient } from '../harness/nfs-client.ts'
 import { lengthOf, prepare, startLoad, verify } from '../harness/writers.ts'
 
 export type Rounds = {
@@ -37,10 +37,9 @@ async function run(t: Test, { outside, ...options }: Rounds, cluster: Cluster): 
   await cluster.command('volume', 'create', 'main', '--mount', '/', '--chunk-size', '4M')
   const ledger = openLedger(join(outside, 'acknowledged'), lengthOf)
   const client = await connect({ cldb: [cluster.cldb] })
-  const gateway = cluster.gateways[0]!
-  const nfs = openNfsClient(gateway.host, gateway.port)
+  const nfs = openHardClient(cluster.gateways[0]!)
   t.teardown(async () => {
-    nfs.close()
+    await nfs.close()
     await client.close()
   })
   await prepare(client)

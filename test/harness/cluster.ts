@@ -38,8 +38,8 @@ export type ClusterOptions = {
 
 export type Cluster = {
   readonly cldb: string
-  /** Host and port of each gateway. */
-  readonly gateways: readonly { readonly host: string; readonly port: number }[]
+  /** `host:port` of each gateway. */
+  readonly gateways: readonly string[]
   /** `fileserver-1` and so on. */
   readonly fileservers: readonly string[]
   readonly poolOf: (fileserver: string) => string
@@ -134,7 +134,7 @@ async function startCluster(options: ClusterOptions): Promise<Cluster> {
   const gateways = numbered(options.gateways ?? 1, (index) => {
     const port = ports.nfsd + shift + index
     declare(`nfsd-${index}`, 'nfsd', port, { cldb: [cldb], listen: `${gatewayHost}:${port}`, exports })
-    return { host: gatewayHost, port }
+    return `${gatewayHost}:${port}`
   })
 
   async function startOne(name: string): Promise<void> {

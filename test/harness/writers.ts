@@ -8,8 +8,8 @@
  */
 import type { Client } from '../../client/index.ts'
 import { Failure } from '../../protocol/failures.ts'
+import { type Handle, type HardClient, stability } from './hard-client.ts'
 import { bytesOf, type Ledger } from './ledger.ts'
-import { type Handle, type NfsClient, stability } from './nfs-client.ts'
 
 /** Ranges of one file, each a cell: `name[index]`. None crosses a multiple of 64 KiB, so each is one record. */
 export type Ranges = { readonly name: string; readonly lengthBytes: number; readonly count: number }
@@ -52,7 +52,7 @@ export async function prepare(client: Client): Promise<void> {
 
 export type LoadOptions = {
   readonly client: Client
-  readonly nfs: NfsClient
+  readonly nfs: HardClient
   readonly ledger: Ledger
   /** Different in every round, so that created files have new names. */
   readonly round: number

@@ -1,7 +1,7 @@
 /**
  * An NFSv3 client for tests that shows every field of an answer: statuses, attributes, cookies, byte counts.
  *
- * Not pure: one TCP connection. It retries nothing. Written from RFC 1813, so that it does not share the gateway's
+ * Not pure: one TCP connection. It retries nothing: when the connection is lost, so are the calls on it. Written from RFC 1813, so that it does not share the gateway's
  * mistakes; only XDR and record marking are the gateway's own.
  */
 import { connect, type Socket } from 'node:net'
@@ -35,20 +35,25 @@ const hex = (bytes: Uint8Array): string => Buffer.from(bytes).toString('hex')
 export class NfsClient {
   readonly #socket: Socket
   readonly #uid: number | undefined
-  readonly #waiting = new Map<number, (reply: XdrReader) => void>()
+  readonly #waiting = new Map<number, { resolve: (reply: XdrReader) => void; reject: (error: Error) => void }>()
   #xid = Math.floor(Math.random() * 2 ** 30)
 
   /** @param uid AUTH_SYS with this uid and gid; AUTH_NONE without. */
   constructor(address: string, uid?: number) {
     this.#uid = uid
-    this.#socket = connect(Number(address.slice(address.lastIndexOf(':') + 1)), '127.0.0.1')
+    const colon = address.lastIndexOf(':')
+    this.#socket = connect(Number(address.slice(colon + 1)), address.slice(0, colon))
     this.#socket.setNoDelay(true)
-    this.#socket.on('error', () => {})
+    this.#socket.on('error', () => {}) // `close` follows.
+    this.#socket.on('close', () => {
+      for (const { reject } of this.#waiting.values()) reject(new Error(`the connection to ${address} is lost`))
+      this.#waiting.clear()
+    })
     const reader = new RecordReader({ recordBytesMax: 2 ** 22, fragmentsMax: 1 })
     this.#socket.on('data', (chunk) => {
       for (const { pieces } of reader.push(chunk)) {
         const xdr = new XdrReader(pieces)
-        this.#waiting.get(xdr.u32())?.(xdr)
+        this.#waiting.get(xdr.u32())?.resolve(xdr)
       }
     })
   }
@@ -75,7 +80,10 @@ export class NfsClient {
     else for (const field of [1, 20, 0, 0, this.#uid, this.#uid, 0]) xdr.u32(field)
     for (const field of [0, 0]) xdr.u32(field)
     body(xdr)
-    const answered = new Promise<XdrReader>((resolve) => this.#waiting.set(xid, resolve))
+    const answered = new Promise<XdrReader>((resolve, reject) => {
+      if (this.#socket.closed) reject(new Error('the connection is lost'))
+      else this.#waiting.set(xid, { resolve, reject })
+    })
     for (const piece of sealRecord(xdr)) this.#socket.write(piece)
     const reply = await answered
     this.#waiting.delete(xid)
