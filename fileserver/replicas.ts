@@ -108,12 +108,12 @@ export class Replicas {
   ): Promise<ContainerReplica> {
     const old = this.get(container)
     await this.#exclusively(container, async () => {
-      const { disk, index } = this.#environment
+      const { disk, index, clock } = this.#environment
       const { directory } = this.#options(container)
       const ours = old.storage.log.manifest()
       await this.#close(old, new Failure('NOT_READY', `container ${container} is being copied`))
       this.#damaged.add(container)
-      await installSegments(disk, directory, segments, ours, fetch)
+      await installSegments(disk, directory, container, segments, ours, fetch, clock.soon)
       await ContainerIndex.clear(index, container)
       Storage.found(disk, directory, state)
       installed(disk, directory)

@@ -15,6 +15,34 @@ export const read53 = (bytes: Buffer, at: number): number =>
 
 const asBuffer = (bytes: Uint8Array): Buffer => Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength)
 
+/** A piece smaller than this is cheaper to copy than to hand to the kernel on its own. */
+const smallBytes = 4096
+const joinedBytesMax = 64 * 1024
+
+/** @returns the same bytes, with small pieces that follow each other joined. */
+export function compacted(pieces: readonly Uint8Array[]): Uint8Array[] {
+  const result: Uint8Array[] = []
+  let run: Uint8Array[] = []
+  let runBytes = 0
+  const close = (): void => {
+    if (run.length === 1) result.push(run[0]!)
+    else if (run.length > 1) result.push(Buffer.concat(run, runBytes))
+    run = []
+    runBytes = 0
+  }
+  for (const piece of pieces) {
+    if (piece.length >= smallBytes || runBytes + piece.length > joinedBytesMax) close()
+    if (piece.length >= smallBytes) {
+      result.push(piece)
+      continue
+    }
+    run.push(piece)
+    runBytes += piece.length
+  }
+  close()
+  return result
+}
+
 /** Reads a list of buffers from front to back. */
 export class Cursor {
   #pieces: readonly Uint8Array[]

@@ -8,6 +8,7 @@
  * must be closed and opened again.
  */
 import { assert } from '../../protocol/assert.ts'
+import { compacted } from '../../protocol/bytes.ts'
 import { Failure } from '../../protocol/failures.ts'
 import { type ContainerId, type Epoch, epoch, type Sequence, sequence } from '../../protocol/ids.ts'
 import type { Payload } from '../../protocol/transport/transport.ts'
@@ -130,7 +131,7 @@ export class Log {
   /** Writes what was appended since the last time. */
   write(): void {
     this.#working(() => {
-      for (const { segment, offset, pieces } of this.#writes.splice(0)) segment.file.write(pieces, offset)
+      for (const { segment, offset, pieces } of this.#writes.splice(0)) segment.file.write(compacted(pieces), offset)
     })
   }
 

@@ -4,6 +4,7 @@
  * Driver of nothing but its own queue. While a batch with stable records is on its way to being committed, later ones
  * gather; so each sync serves as many as came during the one before. Unstable batches and large ones do not wait.
  */
+import { compacted } from '../../protocol/bytes.ts'
 import { type Sequence, sequence } from '../../protocol/ids.ts'
 import { appendBytesMax } from '../../protocol/messages/replication.ts'
 import type { Entry } from '../log/find.ts'
@@ -51,7 +52,7 @@ export class Batching {
     const batches = this.#batches
     for (const batch of batches) if (batch.durable) this.#awaited = batch.last
     this.#clear()
-    return batches
+    return batches.map((batch) => ({ ...batch, payload: compacted(batch.payload) }))
   }
 
   /** Forgets what is gathered and what is awaited: a new epoch's streams begin from the log. */

@@ -33,7 +33,29 @@ export type Matching = {
   readonly installing: () => void
 }
 
-/** @returns the end of the replica's log, which is now a beginning of ours. @throws Failure when it cannot be made so. */
+/** Our own log is damaged: the other replica is not to blame. */
+export class OwnDamage extends Error {
+  override readonly name = 'OwnDamage'
+  readonly failure: Failure
+
+  constructor(failure: Failure) {
+    super(failure.message, { cause: failure })
+    this.failure = failure
+  }
+}
+
+/** @returns nothing where the log does not hold `at`. @throws OwnDamage where it should and cannot be read. */
+function ownChain(log: Log, at: Sequence): bigint | undefined {
+  const chain = log.chainAt(at)
+  if (chain === undefined && log.segmentOf(at) !== undefined)
+    throw new OwnDamage(new Failure('CORRUPT', `our own log is damaged before sequence ${at}`))
+  return chain
+}
+
+/**
+ * @returns the end of the replica's log, which is now a beginning of ours.
+ * @throws Failure when it cannot be made so. OwnDamage when our log cannot tell.
+ */
 export async function match(matching: Matching): Promise<Sequence> {
   const { connection, container, volume, epoch, master, log, timeoutMs } = matching
   const { reply: theirs } = await connection.call(follow, { container, epoch, volume, master }, { timeoutMs })
@@ -45,7 +67,7 @@ export async function match(matching: Matching): Promise<Sequence> {
   const whole = point >= committed && (!matching.inSync || point >= matching.committed())
   if (whole && point >= log.contiguousFrom - 1) {
     if (point === history.last) return point
-    const chain = chainBytes(log.chainAt(point)!)
+    const chain = chainBytes(ownChain(log, point)!)
     await connection.call(rollback, { container, epoch, after: point, chain }, { timeoutMs })
     return point
   }
@@ -70,7 +92,7 @@ async function chainsAt(matching: Matching, sequences: readonly Sequence[]): Pro
   const { connection, container, epoch, log, timeoutMs } = matching
   const { reply } = await connection.call(chains, { container, epoch, sequences }, { timeoutMs })
   return sequences.map((at, i) => {
-    const ours = log.chainAt(at)
+    const ours = ownChain(log, at)
     const theirs = reply.chains[i]
     return ours !== undefined && theirs !== undefined && Buffer.compare(chainBytes(ours), theirs) === 0
   })

@@ -9,7 +9,7 @@ import { sequence } from '../../protocol/ids.ts'
 import type { Location } from '../../protocol/messages/attributes.ts'
 import type { Connection } from '../../protocol/transport/transport.ts'
 import type { Environment } from './environment.ts'
-import { match } from './match.ts'
+import { match, OwnDamage } from './match.ts'
 import { type Batch, Sender } from './sender.ts'
 import type { Event, Replica } from './step.ts'
 import type { Storage } from './storage.ts'
@@ -93,6 +93,10 @@ export class Members {
         return
       } catch (error) {
         if (core().epoch !== epoch) return
+        if (error instanceof OwnDamage) {
+          this.#damaged(server, epoch, error.failure)
+          return
+        }
         if (!(error instanceof Failure)) {
           broken(error)
           return
@@ -124,12 +128,20 @@ export class Members {
       },
       caughtUp: () => dispatch({ type: 'caughtUp', epoch, server }),
       failed: (failure: Failure) => this.#failed(server, epoch, failure),
+      damaged: (failure: Failure) => this.#damaged(server, epoch, failure),
     }
     this.#senders.get(server)?.close()
     this.#senders.set(server, new Sender({ ...stream, server }, sequence(last + 1)))
     void connection.closed.then((code) =>
       this.#failed(server, epoch, new Failure('UNAVAILABLE', `the connection is gone: ${code}`)),
     )
+  }
+
+  /** Our own log is damaged: another in-sync member should lead, and make us anew. Without one we lead on as we can. */
+  #damaged(server: ServerId, epoch: Epoch, failure: Failure): void {
+    const takesOver = this.#options.core().members.some(({ inSync, phase }) => inSync && phase !== 'lost')
+    if (takesOver) this.#options.broken(failure)
+    else this.#failed(server, epoch, failure)
   }
 
   #failed(server: ServerId, epoch: Epoch, failure: Failure): void {

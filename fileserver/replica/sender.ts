@@ -38,6 +38,8 @@ export type Stream = {
   /** Nothing is left to read: from now on the replica takes what it is pushed. */
   readonly caughtUp: () => void
   readonly failed: (failure: Failure) => void
+  /** Our own log cannot be read: the replica is not to blame. */
+  readonly damaged: (failure: Failure) => void
 }
 
 export class Sender {
@@ -90,7 +92,10 @@ export class Sender {
       }
     } catch (error) {
       if (!(error instanceof Failure)) throw error
-      this.#fail(error)
+      if (error.failure === 'CORRUPT') {
+        this.#closed = true
+        this.#stream.damaged(error)
+      } else this.#fail(error)
     }
     if (this.#closed || this.#caughtUp || this.#next <= appended()) return
     this.#caughtUp = true
