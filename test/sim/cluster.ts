@@ -27,8 +27,8 @@ export class Cluster implements World {
   readonly wires: Wires
   readonly cldb: CldbNode
   readonly servers: readonly Server[]
-  /** Disks have lost or changed what they had synced. */
-  spoiled = false
+  /** Its disk has changed what was synced. */
+  spoiled: Server | undefined
   readonly report = this.problems.report
   /** `container@epoch` and who leads it. */
   readonly #masters = new Map<string, string>()
@@ -63,7 +63,11 @@ export class Cluster implements World {
         )
         this.timeline.note(`${name} ${level} ${message} ${values.join(' ')}`)
         if (error instanceof AssertionError) this.report(`${name}, container ${container}: ${message}`, error)
-        if (!this.spoiled && alarming.some((text) => message.startsWith(text)) && this.#counts(name, container))
+        if (
+          this.spoiled?.name !== name &&
+          alarming.some((text) => message.startsWith(text)) &&
+          this.#counts(name, container)
+        )
           this.report(`${name}, container ${container}: ${message}`, error)
       }
     return { error: write('error'), warn: write('warn'), info: write('info'), debug: write('debug') }
@@ -151,7 +155,7 @@ export class Cluster implements World {
   /** When the cluster is whole: replicas are the same, byte for byte. */
   compareReplicas(): void {
     for (const { container, inSync } of this.cldb.state!.containers.values()) {
-      const servers = this.servers.filter(({ id }) => inSync.includes(id))
+      const servers = this.servers.filter((server) => inSync.includes(server.id) && server !== this.spoiled)
       const segments = servers.map((server) => {
         const contents = [...server.disk.contents(`/pool/containers/${container}/`)]
         return contents.filter(([path]) => path.endsWith('.segment')).sort(([a], [b]) => (a < b ? -1 : 1))

@@ -121,18 +121,43 @@ export const faults = {
       disk.capacityBytes = 2 ** 30
     })
   },
+  /** Bits turn on one server's disk, which may lose its data so: all others must keep theirs. */
+  rot: (cluster, random) => {
+    const [server] = cluster.servers
+    cluster.spoiled = server
+    // A spoiled end looks like a torn one: the log says of records only, by those that follow, that they were committed.
+    const path = random.chance(0.1)
+      ? server!.disk.rot((name) => name.endsWith('/state'), 0)
+      : server!.disk.rot((name) => name.endsWith('.segment'), 16 * 1024)
+    cluster.timeline.note(`${server!.name}: a bit of ${path} turns`)
+    if (random.chance(0.3)) crash(cluster, random, server!)
+  },
 } as const satisfies Record<string, Fault>
 
 export type FaultName = keyof typeof faults
 
 /** Kinds of faults that a seed uses, with how often. */
-export type Plan = { readonly kinds: readonly FaultName[]; readonly pauseMs: number }
+export type Plan = {
+  readonly kinds: readonly FaultName[]
+  readonly pauseMs: number
+  /** See `DiskFaults`. */
+  readonly scattered: boolean
+}
+
+/** These take no copy away while another one rots. */
+const besideRot: readonly FaultName[] = ['breakConnections', 'slowNetwork', 'wallClockJump', 'slowDisk', 'crashCldb']
 
 export function planOf(random: Random): Plan {
-  const all = Object.keys(faults) as FaultName[]
+  const rots = random.chance(0.15)
+  const all = rots ? besideRot : (Object.keys(faults) as FaultName[]).filter((kind) => kind !== 'rot')
   const share = random.between(0.2, 1)
   const kinds = all.filter(() => random.chance(share))
-  return { kinds: kinds.length === 0 ? ['crash'] : kinds, pauseMs: random.pick([200, 600, 1500]) }
+  if (rots) kinds.push('rot')
+  return {
+    kinds: kinds.length === 0 ? ['crash'] : kinds,
+    pauseMs: random.pick([200, 600, 1500]),
+    scattered: random.chance(0.5),
+  }
 }
 
 /** Brings faults on until `done`. */

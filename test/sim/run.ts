@@ -100,6 +100,7 @@ async function live(
   await finished(startMs, 'the volume is made', workload.prepare(replication, 2))
 
   const endMs = timeline.nowMs + options.safetyMs
+  for (const { disk } of cluster.servers) disk.faults.scattered = plan.scattered
   workload.start(random.pick([10, 60, 200]))
   torment(cluster, random.split(), plan, () => timeline.nowMs >= endMs)
   await timeline.run(endMs, () => {

@@ -146,12 +146,15 @@ export class SimulatedDisk {
         this.#directories.delete(directory)
   }
 
-  /** Turns a bit in the synced bytes of a file whose path fits. @returns its path, or nothing when there is no byte. */
-  rot(fits: (path: string) => boolean): string | undefined {
-    const candidates = [...this.#cached].filter(([path, { durable }]) => fits(path) && durable.size > 0)
+  /**
+   * Turns a bit in the synced bytes of a file whose path fits, but for its last `spareBytes`.
+   * @returns its path, or nothing when there is no such byte.
+   */
+  rot(fits: (path: string) => boolean, spareBytes: number): string | undefined {
+    const candidates = [...this.#cached].filter(([path, { durable }]) => fits(path) && durable.size > spareBytes)
     if (candidates.length === 0) return undefined
     const [path, inode] = this.#random.pick(candidates)
-    const at = this.#random.below(inode.durable.size)
+    const at = this.#random.below(inode.durable.size - spareBytes)
     for (const bytes of [inode.durable, inode.cached]) if (at < bytes.size) bytes.buffer[at]! ^= 1 << (at & 7)
     return path
   }
