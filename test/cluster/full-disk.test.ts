@@ -103,6 +103,15 @@ t.test('when every disk is full, writes say so and all else goes on', needs('roo
     await until('the next write succeeds', healthyMs, () => write('fourth').then(...settled), 250)
     await cluster.waitHealthy(healthyMs)
     t.strictSame(await differing(client, ['first', 'fourth']), [], 'every file is what was written')
+
+    const own: string[] = []
+    while (own.length * fileBytes < diskBytes && (await write(`own-${own.length}`).then(...settled)))
+      own.push(`own-${own.length}`)
+    t.ok(own.length * fileBytes < diskBytes, `our own files fill the disk: the ${own.length + 1}th was refused`)
+    t.strictSame(await differing(client, own), [], 'those before are what was written')
+    for (const name of own) await client.fs.rm(`/${name}`)
+    await until('what was removed gives room', healthyMs, () => write('fifth').then(...settled), 250)
+    t.strictSame(await differing(client, ['first', 'fourth', 'fifth']), [], 'every file is what was written')
   })
 })
 

@@ -158,8 +158,14 @@ async function startCluster(options: ClusterOptions): Promise<Cluster> {
   const inside = namespace === undefined ? [] : ['ip', 'netns', 'exec', namespace.name]
   async function command(...args: readonly string[]): Promise<string> {
     const [program, ...rest] = [...inside, process.execPath, holdfast, ...args, '--cldb', cldb]
-    const { stdout } = await promisify(execFile)(program!, rest, { timeout: commandMs, maxBuffer: 64 * 1024 * 1024 })
-    return stdout
+    try {
+      const { stdout } = await promisify(execFile)(program!, rest, { timeout: commandMs, maxBuffer: 64 * 1024 * 1024 })
+      return stdout
+    } catch (error) {
+      const { killed, stderr } = error as { killed?: boolean; stderr?: string }
+      const how = killed === true ? `took more than ${commandMs} ms` : `failed: ${stderr}`
+      throw new Error(`holdfast ${args.join(' ')} ${how}`, { cause: error })
+    }
   }
   const status = async (): Promise<Status> => JSON.parse(await command('status', '--containers', '--json')) as Status
   const kill = async (...names: readonly string[]): Promise<void> => {
