@@ -110,11 +110,6 @@ export class ContainerIndex {
     return this.#applied
   }
 
-  /** Records that are staged but not in the index. */
-  get pendingCount(): number {
-    return this.#pending.length
-  }
-
   get shouldFlush(): boolean {
     return this.#pending.length >= flushRecords
   }

@@ -227,16 +227,7 @@ export class Log {
     return entriesAfter(this.#segments, last)
   }
 
-  /** The segments that take no further record, oldest first. */
-  sealed(): readonly Sequence[] {
-    return this.#segments.slice(0, -1).map((segment) => segment.first)
-  }
-
-  /** Begins of the segment that takes the next record; 0 in an empty log. */
-  get lastSegment(): Sequence {
-    return this.#segments.at(-1)?.first ?? sequence(0)
-  }
-
+  /** The segments, oldest first. */
   manifest(): SegmentInfo[] {
     return this.#segments.map(({ first, end }) => ({ first, sizeBytes: end.offset, chain: end.chain }))
   }

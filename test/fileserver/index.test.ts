@@ -234,7 +234,7 @@ t.test('segments are dropped when nothing in them is live, and what they held st
   const files = (): number => segmentFiles(join(here.directory, 'a')).length
   const overwrite = (): void => {
     const from = now.storage.log.last
-    while (now.storage.log.last < from + 16 && now.storage.log.lastSegment <= from + 1)
+    while (now.storage.log.last < from + 16 && now.storage.log.manifest().at(-1)!.first <= from + 1)
       add(now, { payload: [large], changes: [extent('file', 0, large.length)] }, 1, now.storage.log.durable)
   }
   const flush = (): Promise<void> => now.storage.flush(now.storage.log.last)
@@ -268,7 +268,7 @@ t.test('segments are dropped when nothing in them is live, and what they held st
   t.equal(files(), 3, 'not before it is committed')
   await flush()
   t.equal(files(), 2)
-  const second = now.storage.log.sealed()[0]!
+  const second = now.storage.log.manifest()[0]!.first
   t.equal(now.storage.dead(), second, 'now nothing older is there to come back')
   add(now, { kind: 'dropSegment', result: second })
   await flush()
@@ -291,6 +291,34 @@ t.test('segments are dropped when nothing in them is live, and what they held st
   now = await stored(here, 'a', 'open')
   t.strictSame(await state(), expected, 'made anew, nothing comes back')
   await flush()
+  t.strictSame(await dump(now), before)
+})
+
+t.test('the newest segment is dropped too, once it is large and nothing in it is live', async (t) => {
+  const here = place(t)
+  let now = await stored(here, 'a', 'create')
+  closing(t, () => now)
+  add(now, { payload: [large], changes: [extent('file', 0, large.length)] })
+  await now.storage.flush(s(1))
+  t.equal(now.storage.dead(), undefined)
+  add(now, { changes: [punch('file', 0, large.length)] })
+  t.equal(now.storage.dead(), undefined, 'not before that is committed')
+  await now.storage.flush(s(2))
+  t.equal(now.storage.dead(), 1)
+  add(now, { kind: 'dropSegment', result: 1 })
+  await now.storage.flush(s(3))
+  t.strictSame(
+    now.storage.log.manifest().map(({ first }) => first),
+    [3],
+    'the record that drops it begins the next',
+  )
+  t.equal(now.storage.dead(), undefined)
+  t.notOk((await read(now, 'file', 0, large.length)).some((byte) => byte !== 0))
+  const before = await dump(now)
+  await close(now)
+  rmSync(join(here.directory, 'a-index'), { recursive: true })
+  now = await stored(here, 'a', 'open')
+  await now.storage.flush(s(3))
   t.strictSame(await dump(now), before)
 })
 

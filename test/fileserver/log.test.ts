@@ -300,7 +300,10 @@ t.test('a dropped segment leaves a gap', async (t) => {
   for (let epoch = 1; epoch <= 3; epoch++) fill(log, epoch)
   append(log, 'last', 3, 48)
   const whole = chains(log)
-  t.strictSame(log.sealed(), [1, 17, 33])
+  t.strictSame(
+    log.manifest().map(({ first }) => first),
+    [1, 17, 33, 49],
+  )
   t.throws(() => log.drop(s(49)), /never dropped/, 'the last one takes the next record')
   log.drop(s(17))
   log.drop(s(17))

@@ -90,6 +90,14 @@ export class Node {
     return { reply: answer.reply, payload: (answer.payload ?? []).map((piece) => Buffer.from(piece)) }
   }
 
+  /** The same server as another process, whose replicas are opened from what is on the disk. */
+  async reopened(nodes: Nodes): Promise<Node> {
+    const again = new Node(nodes, this.server, this.place, this.index)
+    nodes.all[nodes.all.indexOf(this)] = again
+    await again.replicas.openAll()
+    return again
+  }
+
   async close(): Promise<void> {
     await this.replicas.close()
     await this.index.close()
@@ -97,7 +105,7 @@ export class Node {
 }
 
 export class Nodes {
-  readonly all: readonly Node[]
+  readonly all: Node[]
   readonly asked: Asked[] = []
   /** What the CLDB answers when it is asked for another configuration; nothing: it doesn't answer. */
   reconfigured: (epoch: number, remove: readonly ServerId[], add: readonly ServerId[]) => Promise<Location> =
@@ -105,7 +113,7 @@ export class Nodes {
       throw new Failure('UNAVAILABLE', 'no CLDB')
     }
 
-  private constructor(all: readonly Node[]) {
+  private constructor(all: Node[]) {
     this.all = all
   }
 
@@ -156,6 +164,21 @@ export class Nodes {
       chunkBytes: 2 ** 28,
       servers: this.all.map(({ server }) => ({ server, address: server, alive: true })),
     }
+  }
+
+  /** From now on a CLDB of a few lines gives out configurations, beginning with this one. */
+  async govern(epoch: number, inSync: readonly Node[], resyncing: readonly Node[] = []): Promise<void> {
+    const nodesOf = (servers: readonly ServerId[]): Node[] =>
+      servers.map((server) => this.all.find((node) => node.server === server)!)
+    let now = this.location(epoch, inSync, resyncing)
+    this.reconfigured = async (asked, remove, add) => {
+      if (asked !== now.epoch) throw new Failure('CONFLICT', `this is epoch ${now.epoch}`)
+      const members = nodesOf([...now.inSync.filter((server) => !remove.includes(server)), ...add])
+      const others = nodesOf([...now.resyncing.filter((server) => !add.includes(server)), ...remove])
+      now = this.location(asked + 1, members, others)
+      return now
+    }
+    await this.configure(epoch, inSync, resyncing)
   }
 
   /** Tells the master of its configuration, as the CLDB does. */

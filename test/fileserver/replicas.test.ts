@@ -1,0 +1,246 @@
+/**
+ * Claims about replicas at work together: what is acknowledged stays, whoever leads, and nothing whole is thrown away.
+ */
+import { existsSync, mkdirSync, rmSync } from 'node:fs'
+import { join } from 'node:path'
+import t, { type Test } from 'tap'
+import { replication } from '../../protocol/messages/replication.ts'
+import { bytesOf } from '../names/world.ts'
+import { type Node, Nodes, serves, until, write } from './nodes.ts'
+import { extent, put } from './stored.ts'
+import { chains, container, contents, e, fill, flip, s, segmentFiles, ticket } from './world.ts'
+
+type Three = { readonly nodes: Nodes; readonly a: Node; readonly b: Node; readonly c: Node }
+
+async function three(t: Test): Promise<Three> {
+  const nodes = await Nodes.make(t, 3)
+  const [a, b, c] = nodes.all as [Node, Node, Node]
+  return { nodes, a, b, c }
+}
+
+const held = (node: Node, key: string): string | undefined => {
+  const value = node.replica.view.get(bytesOf(key))
+  return value && Buffer.from(value).toString()
+}
+
+/** All have the same log, and have applied all of it. */
+const agree = (...nodes: Node[]): Promise<void> =>
+  until(() => {
+    const last = nodes[0]!.replica.storage.log.last
+    return nodes.every(({ replica }) => replica.storage.log.last === last && replica.core.committed === last)
+  }, 'all have everything')
+
+t.test('a write is on every replica, byte for byte, when it is acknowledged', async (t) => {
+  const { nodes, a, b, c } = await three(t)
+  await nodes.configure(1, [a, b, c])
+  await serves(a)
+  const payload = [Buffer.alloc(100_000, 'x')]
+  const all = Array.from({ length: 50 }, (_, i) =>
+    write(a, {
+      changes: [put(`k${i}`, `${i}`, true), extent('file', i * 100_000, 100_000)],
+      payload,
+      stable: i % 3 > 0,
+    }),
+  )
+  const sequences = await Promise.all(all)
+  t.strictSame(
+    sequences,
+    Array.from({ length: 50 }, (_, i) => i + 2),
+    'in the order of the calls',
+  )
+  for (const node of [a, b, c]) t.ok(node.replica.storage.log.durable >= 51, 'durably')
+  t.strictSame(contents(b.directory), contents(a.directory))
+  t.strictSame(contents(c.directory), contents(a.directory))
+  await agree(a, b, c)
+  t.equal(held(c, 'k49'), '49')
+})
+
+t.test('whoever leads next has what was acknowledged, and a master that returns undoes the rest', async (t) => {
+  const { nodes, a, b, c } = await three(t)
+  await nodes.configure(1, [a, b, c])
+  await serves(a)
+  await write(a, { changes: [put('k', 'acknowledged', true)] })
+  a.cut = true
+  const refused = t.rejects(write(a, { changes: [put('k', 'never answered')] }), /NOT_MASTER/)
+  await until(() => a.replica.storage.log.last === 3, 'it stands in the log of the lost master')
+  await nodes.configure(2, [b, c], [a])
+  await serves(b)
+  t.equal(held(b, 'k'), 'acknowledged')
+  await write(b, { changes: [put('k', 'the next')] })
+  a.cut = false
+  await until(() => a.replica.core.role === 'follower', 'it is asked to follow')
+  await refused
+  await agree(b, c, a)
+  t.strictSame(chains(a.replica.storage.log), chains(b.replica.storage.log))
+  t.strictSame(contents(a.directory), contents(b.directory))
+  t.equal(held(a, 'k'), 'the next')
+})
+
+t.test('a new replica catches up, counts, and is put in the in-sync set', async (t) => {
+  const { nodes, a, b, c } = await three(t)
+  await nodes.govern(1, [a, b])
+  await serves(a)
+  for (let i = 0; i < 30; i++) await write(a, { changes: [put('k', `${i}`)] })
+  await nodes.govern(2, [a, b], [c])
+  await until(() => a.replica.location?.inSync.includes(c.server) === true, 'it is in')
+  await serves(a)
+  t.strictSame(nodes.asked.at(-1), { server: a.server, remove: [], add: [c.server] })
+  await write(a, { changes: [put('k', 'with three')] })
+  t.ok(c.replica.storage.log.durable >= 34)
+  await agree(a, b, c)
+  t.equal(held(c, 'k'), 'with three')
+})
+
+t.test('without a member that is lost writes go on in a new epoch', async (t) => {
+  const { nodes, a, b, c } = await three(t)
+  await nodes.govern(1, [a, b, c])
+  await serves(a)
+  c.cut = true
+  await write(a, { changes: [put('k', 'with two')] })
+  t.ok(nodes.asked.some(({ remove }) => remove.includes(c.server)))
+  c.cut = false
+  await until(() => a.replica.location?.inSync.length === 3, 'it comes back by itself')
+  await agree(a, b, c)
+})
+
+t.test('without a lease nothing is acknowledged', async (t) => {
+  const { nodes, a, b } = await three(t)
+  let leased = true
+  Object.assign(a.environment, { leased: () => leased })
+  await nodes.configure(1, [a, b])
+  await serves(a)
+  leased = false
+  t.throws(() => a.replica.demandMaster(), /NOT_READY/)
+  leased = true
+  const writing = write(a, { changes: [put('k', 'v', true)] })
+  leased = false
+  await until(() => a.replica.core.committed === 2, 'all have it')
+  t.equal(await Promise.race([writing, new Promise((resolve) => setTimeout(resolve, 40, 'waits'))]), 'waits')
+  leased = true
+  t.equal(await writing, 2)
+})
+
+t.test('a replica that stopped is opened again, never made anew', async (t) => {
+  const { nodes, a, b } = await three(t)
+  await nodes.configure(1, [a])
+  await serves(a)
+  await write(a, { changes: [put('k', 'precious', true)] })
+  // A failed assertion, as a mistake of ours would be.
+  a.replica.dispatch({ type: 'rolledBack', last: s(0) })
+  t.throws(() => a.replica, /NOT_MASTER/)
+  await until(() => nodes.asked.length > 0, 'it resigns')
+  // The CLDB has nobody else; another replica is asked to follow at the same time.
+  await nodes.configure(2, [a])
+  const follow = { container, epoch: e(3), volume: 'home', master: b.server }
+  const connection = nodes.connect(b, a.server)
+  await t.rejects(connection.call(replication.calls.follow, follow, { timeoutMs: 100 }), /NOT_READY/)
+  await serves(a)
+  t.equal(held(a, 'k'), 'precious')
+  t.equal(a.replica.core.epoch, 2, 'what it was assigned meanwhile it takes up')
+})
+
+t.test('a replica that cannot be opened just now is not made anew either', async (t) => {
+  const { nodes, a } = await three(t)
+  await nodes.configure(1, [a])
+  await serves(a)
+  await write(a, { changes: [put('k', 'precious', true)] })
+  // The disk fails at the state file, as long as a directory stands there.
+  const state = join(a.directory, 'state')
+  const whole = a.place.disk.load(state)!
+  a.replica.dispatch({ type: 'rolledBack', last: s(0) })
+  rmSync(state)
+  mkdirSync(state)
+  await new Promise((resolve) => setTimeout(resolve, 1200))
+  await nodes.configure(2, [a])
+  t.equal(segmentFiles(a.directory).length, 1)
+  rmSync(state, { recursive: true })
+  a.place.disk.save(state, whole)
+  await serves(a)
+  t.equal(held(a, 'k'), 'precious')
+})
+
+t.test('a damaged replica does not lead, and is made anew by one that is whole', async (t) => {
+  const { nodes, a, b } = await three(t)
+  await nodes.govern(1, [a, b])
+  await serves(a)
+  for (let i = 0; i < 5; i++) await write(a, { changes: [put(`k${i}`, 'v', true)] })
+  await agree(a, b)
+  await b.replicas.close()
+  flip(join(b.directory, segmentFiles(b.directory)[0]!), 150)
+  await b.index.clear(Buffer.alloc(0), Buffer.alloc(7, 255))
+  const again = await b.reopened(nodes)
+  t.throws(() => again.replica, /NOT_MASTER/, 'it is not whole')
+  await again.replicas.assign(nodes.location(2, [again]))
+  t.strictSame(nodes.asked.at(-1), { server: b.server, remove: [b.server], add: [] }, 'asked to lead it resigns')
+  await nodes.govern(3, [a], [again])
+  await until(() => a.replica.location?.inSync.length === 2, 'it is made anew')
+  await agree(a, again)
+  t.strictSame(contents(again.directory), contents(a.directory))
+})
+
+t.test('a replica whose beginning is no longer in the log is copied', async (t) => {
+  const { nodes, a, b, c } = await three(t)
+  await nodes.govern(1, [a, b])
+  await serves(a)
+  const payload = [Buffer.alloc(4 * 2 ** 20, 'x')]
+  const same = extent('file', 0, 4 * 2 ** 20)
+  for (let i = 0; i < 20; i++) await write(a, { changes: [same], payload })
+  await until(
+    () => segmentFiles(a.directory).length === 1 && segmentFiles(b.directory).length === 1,
+    'the dead segment is dropped',
+  )
+  await nodes.govern(2, [a, b], [c])
+  await until(() => a.replica.location?.inSync.length === 3, 'it is in')
+  t.ok(c.calls.includes('install'))
+  await agree(a, b, c)
+  t.strictSame(c.replica.storage.log.history, a.replica.storage.log.history)
+  t.strictSame(contents(c.directory), contents(a.directory))
+  await nodes.configure(9, [c, a, b])
+  await serves(c)
+  await write(c, { changes: [put('k', 'led by the copy', true)] })
+})
+
+t.test('a token names the epoch of its record, so that a repeated write can still be synced', async (t) => {
+  const { nodes, a, b } = await three(t)
+  await nodes.configure(1, [a, b])
+  await serves(a)
+  const at = await write(a, { stable: false, ticket: ticket(5, 1) })
+  const token = a.replica.token(at)
+  await nodes.configure(2, [a, b])
+  await serves(a)
+  const done = a.replica.storage.index.retries.find(ticket(5, 1))!
+  t.strictSame(a.replica.token(s(done.sequence)), token)
+  await a.replica.syncTo(token)
+  await a.replica.syncTo(a.replica.token(s(0)))
+  await t.rejects(a.replica.syncTo({ ...token, epoch: e(9) }), /UNSYNCED_LOST/)
+  await t.rejects(a.replica.syncTo({ ...token, sequence: s(99) }), /UNSYNCED_LOST/)
+})
+
+t.test('what a query saw is settled before it is answered', async (t) => {
+  const { nodes, a, b } = await three(t)
+  await nodes.configure(1, [a, b])
+  await serves(a)
+  const writing = write(a, { changes: [put('k', 'v', true)] })
+  const seen = a.replica.query(() => held(a, 'k'))
+  t.ok(seen instanceof Promise)
+  t.ok(a.replica.settled(a.replica.storage.index.latest) instanceof Promise, 'one that looked in several turns too')
+  t.equal(await seen, 'v')
+  t.ok(a.replica.core.committed >= 2)
+  await writing
+  t.equal(
+    a.replica.query(() => held(a, 'k')),
+    'v',
+    'at once, when nothing can be undone',
+  )
+})
+
+t.test('a discarded replica leaves nothing', async (t) => {
+  const { nodes, a } = await three(t)
+  await nodes.configure(1, [a])
+  await serves(a)
+  await write(a, { changes: [put('k', 'v', true)] })
+  fill(a.replica.storage.log)
+  await a.replicas.discard(container)
+  t.notOk(existsSync(a.directory))
+  t.throws(() => a.replica, /NOT_MASTER/)
+})
