@@ -73,7 +73,7 @@ export function realDisk(root: string): Disk {
         const draft = `${path}.new`
         const fd = fs.openSync(draft, 'w')
         try {
-          fs.writeSync(fd, content)
+          fs.writeFileSync(fd, content)
           fs.fsyncSync(fd)
         } finally {
           fs.closeSync(fd)
@@ -123,6 +123,8 @@ class RealFile implements File {
   #unnamed = false
   #fd: number | undefined
   #busy = 0
+  /** To be closed when it is idle. */
+  #closing = false
 
   constructor(path: string, create: boolean, open: Set<RealFile>, sync: { slow: number }) {
     this.path = path
@@ -185,7 +187,8 @@ class RealFile implements File {
   }
 
   close(): void {
-    if (this.#fd === undefined || this.#busy > 0) return
+    this.#closing = this.#busy > 0
+    if (this.#fd === undefined || this.#closing) return
     fs.closeSync(this.#fd)
     this.#fd = undefined
     this.#open.delete(this)
@@ -197,6 +200,7 @@ class RealFile implements File {
     return new Promise((resolve, reject) => {
       run(fd, (error, value) => {
         this.#busy -= 1
+        if (this.#closing) this.close()
         if (error === null) resolve(value)
         else reject(diskFailure(error))
       })
@@ -207,15 +211,19 @@ class RealFile implements File {
     if (this.#fd === undefined) {
       this.#fd = fs.openSync(this.path, flags)
       this.#open.add(this)
-      if (this.#open.size > openFilesMax) for (const file of this.#open) if (file !== this) return this.#evict(file)
+      if (this.#open.size > openFilesMax) this.#evict()
     }
+    this.#closing = false
     return this.#fd
   }
 
-  /** The set is in the order of opening: the first that is idle goes. */
-  #evict(file: RealFile): number {
-    file.close()
-    return this.#fd!
+  /** The set is in the order of opening: the first other that is idle goes. */
+  #evict(): void {
+    for (const file of this.#open) {
+      if (file === this || file.#busy > 0) continue
+      file.close()
+      return
+    }
   }
 }
 

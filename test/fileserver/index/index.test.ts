@@ -5,8 +5,8 @@
 import { rmSync } from 'node:fs'
 import { join } from 'node:path'
 import t from 'tap'
-import { Liveness } from '../../fileserver/index/liveness.ts'
-import { randomFrom } from '../names/random.ts'
+import { Liveness } from '../../../fileserver/index/liveness.ts'
+import { randomFrom } from '../../names/random.ts'
 import {
   add,
   close,
@@ -21,8 +21,8 @@ import {
   remove,
   type Stored,
   stored,
-} from './stored.ts'
-import { bytes, fill, large, place, s, segmentFiles, ticket } from './world.ts'
+} from '../stored.ts'
+import { bytes, fill, large, place, s, segmentFiles, ticket } from '../world.ts'
 
 t.test('the state is that of the log, however much of it is in the index', async (t) => {
   for (let seed = 1; seed <= 4; seed++) {

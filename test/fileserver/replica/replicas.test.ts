@@ -4,11 +4,11 @@
 import { existsSync, mkdirSync, rmSync } from 'node:fs'
 import { join } from 'node:path'
 import t, { type Test } from 'tap'
-import { replication } from '../../protocol/messages/replication.ts'
-import { bytesOf } from '../names/world.ts'
-import { type Node, Nodes, serves, until, write } from './nodes.ts'
-import { extent, put } from './stored.ts'
-import { chains, container, contents, e, fill, flip, s, segmentFiles, ticket } from './world.ts'
+import { replication } from '../../../protocol/messages/replication.ts'
+import { bytesOf } from '../../names/world.ts'
+import { type Node, Nodes, serves, until, write } from '../nodes.ts'
+import { extent, put } from '../stored.ts'
+import { chains, container, contents, e, fill, flip, s, segmentFiles, ticket } from '../world.ts'
 
 type Three = { readonly nodes: Nodes; readonly a: Node; readonly b: Node; readonly c: Node }
 

@@ -5,8 +5,8 @@
 import { copyFileSync, cpSync, readFileSync, rmSync, truncateSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import t from 'tap'
-import type { Log } from '../../fileserver/log/log.ts'
-import type { Known } from '../../fileserver/log/open.ts'
+import type { Log } from '../../../fileserver/log/log.ts'
+import type { Known } from '../../../fileserver/log/open.ts'
 import {
   append,
   bytes,
@@ -22,7 +22,7 @@ import {
   place,
   s,
   segmentFiles,
-} from './world.ts'
+} from '../world.ts'
 
 const only = '00000000000001.segment'
 

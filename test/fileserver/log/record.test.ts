@@ -2,13 +2,13 @@
  * Claims about a record's bytes: they are the same for ever, come back as they went in, and nothing less is taken.
  *
  * A difference from the fixtures means that an older log can no longer be read, or that replicas of two versions differ.
- * When the format changed on purpose, write them anew: `GOLDEN=write npx tap run test/fileserver/record.test.ts`.
+ * When the format changed on purpose, write them anew: `GOLDEN=write npx tap run test/fileserver/log/record.test.ts`.
  */
 import { readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import t from 'tap'
-import type { Change } from '../../fileserver/index/changes.ts'
-import { decodeChanges, encodeChanges } from '../../fileserver/log/changes-codec.ts'
+import type { Change } from '../../../fileserver/index/changes.ts'
+import { decodeChanges, encodeChanges } from '../../../fileserver/log/changes-codec.ts'
 import {
   changesOf,
   decodeHeader,
@@ -17,8 +17,8 @@ import {
   parseRecords,
   recordBytes,
   sumsOf,
-} from '../../fileserver/log/record.ts'
-import { append, bytes, create, draft, e, failure, large, place, s, ticket } from './world.ts'
+} from '../../../fileserver/log/record.ts'
+import { append, bytes, create, draft, e, failure, large, place, s, ticket } from '../world.ts'
 
 const changes: Record<string, Change> = {
   put: { type: 'put', key: bytes('i\0\x01'), value: bytes('a value'), fresh: false },

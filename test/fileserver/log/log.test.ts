@@ -3,9 +3,9 @@
  */
 import { join } from 'node:path'
 import t from 'tap'
-import type { Disk, File } from '../../fileserver/disk.ts'
-import { Log } from '../../fileserver/log/log.ts'
-import { Failure } from '../../protocol/failures.ts'
+import type { Disk, File } from '../../../fileserver/disk.ts'
+import { Log } from '../../../fileserver/log/log.ts'
+import { Failure } from '../../../protocol/failures.ts'
 import {
   append,
   bytes,
@@ -22,7 +22,7 @@ import {
   s,
   segmentFiles,
   stream,
-} from './world.ts'
+} from '../world.ts'
 
 t.test('a log holds what was appended, and holds it still when it is opened again', async (t) => {
   const here = place(t)

@@ -4,9 +4,9 @@
 import { cpSync, existsSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import t from 'tap'
-import { randomFrom } from '../names/random.ts'
-import { add, close, difference, dump, Model, put, type Stored, stored } from './stored.ts'
-import { append, bytes, e, flip, place, s } from './world.ts'
+import { randomFrom } from '../../names/random.ts'
+import { add, close, difference, dump, Model, put, type Stored, stored } from '../stored.ts'
+import { append, bytes, e, flip, place, s } from '../world.ts'
 
 type Done = { readonly changes: Parameters<Model['apply']>[0]; readonly payload: Buffer }
 

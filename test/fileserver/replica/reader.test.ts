@@ -4,11 +4,11 @@
 import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import t, { type Test } from 'tap'
-import type { Log } from '../../fileserver/log/log.ts'
-import { readObject } from '../../fileserver/replica/reader.ts'
-import { hash64 } from '../../protocol/hash.ts'
-import { add, closing, extent, put, type Stored, stored } from './stored.ts'
-import { append, bytes, flip, open, type Place, place, s } from './world.ts'
+import type { Log } from '../../../fileserver/log/log.ts'
+import { readObject } from '../../../fileserver/replica/reader.ts'
+import { hash64 } from '../../../protocol/hash.ts'
+import { add, closing, extent, put, type Stored, stored } from '../stored.ts'
+import { append, bytes, flip, open, type Place, place, s } from '../world.ts'
 
 /** Eleven blocks and a bit, all different. */
 const content = Buffer.alloc(11 * 16_384 + 100)

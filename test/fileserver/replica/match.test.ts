@@ -2,12 +2,12 @@
  * Claims about how a master brings another replica's log to agree with its own (DESIGN §4, rule 5).
  */
 import t, { type Test } from 'tap'
-import type { Log } from '../../fileserver/log/log.ts'
-import { match } from '../../fileserver/replica/match.ts'
-import * as messages from '../../protocol/messages/replication.ts'
-import { randomFrom } from '../names/random.ts'
-import { type Node, Nodes } from './nodes.ts'
-import { append, chains, container, contents, create, draft, e, fill, place, s, stream } from './world.ts'
+import type { Log } from '../../../fileserver/log/log.ts'
+import { match } from '../../../fileserver/replica/match.ts'
+import * as messages from '../../../protocol/messages/replication.ts'
+import { randomFrom } from '../../names/random.ts'
+import { type Node, Nodes } from '../nodes.ts'
+import { append, chains, container, contents, create, draft, e, fill, place, s, stream } from '../world.ts'
 
 /** `1x5 2x3`: five records of epoch 1, three of epoch 2. Records with the same place and epoch are the same. */
 function grow(log: Log, text: string, name = ''): Log {

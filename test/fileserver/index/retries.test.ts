@@ -2,8 +2,8 @@
  * Claims about the table from which repeated calls are answered: it knows what was done, and it is bounded.
  */
 import t from 'tap'
-import { Retries } from '../../fileserver/index/retries.ts'
-import { ticket } from './world.ts'
+import { Retries } from '../../../fileserver/index/retries.ts'
+import { ticket } from '../world.ts'
 
 const done = (result: number, sequence = 1) => ({ result, sequence, stable: true })
 const empty = (): Retries => new Retries(() => undefined)

@@ -2,8 +2,8 @@
  * Claims about epoch histories: where two logs part, and what an append or a cut makes of a history.
  */
 import t from 'tap'
-import { divergencePoint, epochAt, extended, type History, shortened } from '../../fileserver/log/history.ts'
-import { e, s } from './world.ts'
+import { divergencePoint, epochAt, extended, type History, shortened } from '../../../fileserver/log/history.ts'
+import { e, s } from '../world.ts'
 
 /** `1@1 2@6 ..8`: epoch 1 from record 1, epoch 2 from record 6, the last record is 8. */
 function log(text: string): History {

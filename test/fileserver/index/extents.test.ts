@@ -2,9 +2,16 @@
  * Claims about lists of extents, against a plain array that knows for each byte where it came from.
  */
 import t from 'tap'
-import { blockBytes, cut, decodeExtents, type Extent, encodeExtents, inserted } from '../../fileserver/index/extents.ts'
-import { randomFrom } from '../names/random.ts'
-import { s } from './world.ts'
+import {
+  blockBytes,
+  cut,
+  decodeExtents,
+  type Extent,
+  encodeExtents,
+  inserted,
+} from '../../../fileserver/index/extents.ts'
+import { randomFrom } from '../../names/random.ts'
+import { s } from '../world.ts'
 
 const size = 200
 

@@ -10,10 +10,10 @@ import {
   initial,
   type Replica,
   step,
-} from '../../fileserver/replica/step.ts'
-import { type ServerId, serverId } from '../../protocol/ids.ts'
-import { randomFrom } from '../names/random.ts'
-import { e, s } from './world.ts'
+} from '../../../fileserver/replica/step.ts'
+import { type ServerId, serverId } from '../../../protocol/ids.ts'
+import { randomFrom } from '../../names/random.ts'
+import { e, s } from '../world.ts'
 
 const server = (digit: number): ServerId => serverId(`${digit}`.repeat(16))
 const [a, b, c, d] = [server(1), server(2), server(3), server(4)]
