@@ -55,7 +55,8 @@ export class Members {
   }
 
   nudge(durable: boolean): void {
-    for (const sender of this.#senders.values()) sender.nudge(durable)
+    // A full member gets no more writes, in whose answers it could say that it has room again: it is asked.
+    for (const [server, sender] of this.#senders) sender.nudge(durable || this.#full.has(server))
   }
 
   close(): void {
