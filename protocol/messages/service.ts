@@ -18,11 +18,8 @@ export type Call<Q = never, R = unknown> = {
     write(value: R): unknown
   }
 }
-export type Calls = { readonly [name: string]: { number: number; request: Shape<never>; reply: Shape<unknown> } }
 
 /** One number space: 0x01xx files, 0x02xx replication, 0x03xx control. */
-export type Service<C> = { readonly name: string; readonly calls: C }
-
 export const call = <Q, R>(number: number, request: Shape<Q>, reply: Shape<R>): Call<Q, R> => ({
   number,
   request,
