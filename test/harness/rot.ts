@@ -3,7 +3,7 @@
  *
  * Not pure: changes files behind the back of the process that owns them.
  */
-import { closeSync, openSync, readdirSync, readFileSync, readSync, writeSync } from 'node:fs'
+import { closeSync, existsSync, openSync, readdirSync, readFileSync, readSync, writeSync } from 'node:fs'
 import { join } from 'node:path'
 
 export type Place = { readonly path: string; readonly offset: number }
@@ -25,7 +25,8 @@ export function flipByte({ path, offset }: Place): () => boolean {
   const file = openSync(path, 'r+')
   writeSync(file, Buffer.of(right ^ 0xff), 0, 1, offset)
   closeSync(file)
-  return () => byteAt(path, offset) === right
+  // The file may be gone for a moment, when its server has it made anew.
+  return () => existsSync(path) && byteAt(path, offset) === right
 }
 
 function byteAt(path: string, offset: number): number {
