@@ -5,6 +5,9 @@ import type { Cluster } from './cluster.ts'
 import type { Server } from './server.ts'
 import type { Random } from './world/random.ts'
 
+/** Clients at work. */
+export const clients = 4
+
 type Fault = (cluster: Cluster, random: Random) => void
 
 const later = (cluster: Cluster, delayMs: number, run: () => void): void =>
@@ -14,23 +17,36 @@ const later = (cluster: Cluster, delayMs: number, run: () => void): void =>
 const absenceMs = (random: Random): number =>
   random.chance(0.15) ? random.between(5000, 14_000) : random.between(5, 2500)
 
+/** The name of a server that leads something, if there is one. */
+function masterOf(cluster: Cluster, random: Random): string {
+  const masters = [...cluster.cldb.records.containers.values()].map(({ master }) => master)
+  const master = random.pick(masters)
+  const server = cluster.servers.find(({ id }) => id === master)
+  return (server ?? random.pick(cluster.servers)).name
+}
+
 function crash(cluster: Cluster, random: Random, server: Server): void {
   cluster.kill(server, random.chance(0.5))
   later(cluster, absenceMs(random), () => cluster.start(server))
 }
 
 function cutBetween(cluster: Cluster, random: Random, pairs: readonly (readonly [string, string])[]): void {
+  // Mostly one at a time: a cluster that is all in pieces does nothing that could be wrong.
+  if (cluster.network.cuts.length > 0 && random.chance(0.8)) return
   for (const [from, to] of pairs) {
     cluster.timeline.note(`${from} no longer reaches ${to}`)
     cluster.network.cut(from, to)
   }
-  later(cluster, random.between(50, 6000), () => {
+  later(cluster, random.chance(0.5) ? random.between(2500, 6000) : random.between(50, 2500), () => {
     for (const [from, to] of pairs) cluster.network.heal(from, to)
   })
 }
 
 export const faults = {
-  crash: (cluster, random) => crash(cluster, random, random.pick(cluster.servers)),
+  crash: (cluster, random) => {
+    const away = cluster.servers.filter(({ process }) => process === undefined).length
+    if (away < 2 || random.chance(0.2)) crash(cluster, random, random.pick(cluster.servers))
+  },
 
   /** The end comes at one of the next effects on the disk. */
   crashAtEffect: (cluster, random) => {
@@ -65,18 +81,18 @@ export const faults = {
 
   partition: (cluster, random) => {
     const everybody = [...cluster.servers.map(({ name }) => name), 'cldb']
-    const one = random.pick(everybody)
+    const one = random.chance(0.7) ? masterOf(cluster, random) : random.pick(everybody)
     const others = everybody.filter((name) => name !== one)
-    const cut = random.chance(0.5) ? others : [random.pick(others)]
-    const way = random.below(3)
+    const cut = random.chance(0.7) ? others : [random.pick(others)]
+    const way = random.next()
     const out = cut.map((other) => [one, other] as const)
     const back = cut.map((other) => [other, one] as const)
-    cutBetween(cluster, random, way === 0 ? out : way === 1 ? back : [...out, ...back])
+    cutBetween(cluster, random, way < 0.2 ? out : way < 0.4 ? back : [...out, ...back])
   },
 
   clientPartition: (cluster, random) => {
     const server = random.pick(cluster.servers).name
-    const client = `c${1 + random.below(3)}`
+    const client = `c${random.below(clients)}`
     cutBetween(cluster, random, random.chance(0.5) ? [[client, server]] : [[server, client]])
   },
 
@@ -155,7 +171,7 @@ export function planOf(random: Random): Plan {
   if (rots) kinds.push('rot')
   return {
     kinds: kinds.length === 0 ? ['crash'] : kinds,
-    pauseMs: random.pick([200, 600, 1500]),
+    pauseMs: random.pick([200, 700, 2000]),
     scattered: random.chance(0.5),
   }
 }

@@ -3,7 +3,7 @@
  * more; at the end all that was acknowledged must be there.
  */
 import { Cluster, replication } from './cluster.ts'
-import { type FaultName, heal, planOf, torment } from './faults.ts'
+import { clients, type FaultName, heal, planOf, torment } from './faults.ts'
 import { History } from './history.ts'
 import type { Mutation } from './mutations.ts'
 import { Problem } from './problems.ts'
@@ -93,7 +93,7 @@ async function live(
 
   cluster.cldb.start()
   for (const server of cluster.servers) cluster.start(server)
-  const workload = new Workload(cluster, history, random.split(), 3)
+  const workload = new Workload(cluster, history, random.split(), clients)
   await until(startMs, 'all servers are registered', () =>
     cluster.servers.every(({ id }) => cluster.cldb.state?.servers.get(id)?.state === 'alive'),
   )

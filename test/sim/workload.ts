@@ -36,17 +36,21 @@ const slotOffsets = [64 * 1024, 120 * 1024, 128 * 1024, 300 * 1024]
 export const chunkBytes = 128 * 1024
 const timeoutMs = 20_000
 /** How often a client gives way to a new one, which knows nothing of where masters are. */
-const renewal = 0.05
+const renewal = 0.1
+/** Operations that one client has under way at most. */
+const underWayMax = 12
+/** With as many under way it changes nothing more. */
+const waitingMax = 3
 
 type Connected = { readonly process: Process; readonly operations: Operations; readonly cldb: Cldb }
 
-function connect(world: World, number: number, random: Random): Connected {
-  const process = new Process(`c${number}`)
+function connect(world: World, name: string, id: number, random: Random): Connected {
+  const process = new Process(name)
   const clock = clockOf(world.network.timeline, process, { rate: 1, wallOffsetMs: 0 })
   const options = { clock, random: random.next }
   const cldb = connectCldb({ ...options, addresses: ['cldb:7400'], dial: () => world.cldb.dial(process) })
   const containers = openContainers({ ...options, cldb, transport: world.wires.transport(process) })
-  const remote = new Remote(containers, new Tickets(clientId(1000 + number)), timeoutMs)
+  const remote = new Remote(containers, new Tickets(clientId(id)), timeoutMs)
   return { process, operations: remoteOperations(remote, new Volumes(cldb, timeoutMs)), cldb }
 }
 
@@ -76,12 +80,12 @@ export class Workload {
     this.#world = world
     this.#history = history
     this.#random = random
-    this.#clients = Array.from({ length: clients }, () => this.#connect())
+    this.#clients = Array.from({ length: clients }, (_, number) => this.#connect(number))
   }
 
-  #connect(): Connected {
+  #connect(number: number): Connected {
     this.#made += 1
-    return connect(this.#world, this.#made, this.#random.split())
+    return connect(this.#world, `c${number}`, 1000 + this.#made, this.#random.split())
   }
 
   /** Makes the volume and what is in it at first. */
@@ -111,23 +115,35 @@ export class Workload {
   }
 
   async #loop(number: number, pauseMs: number): Promise<void> {
+    let underWay = new Set<Promise<void>>()
     this.running += 1
     while (!this.stopping) {
       const burst = this.#random.chance(0.15) ? 2 + this.#random.below(6) : 1
-      const acts = Promise.all(Array.from({ length: burst }, () => this.#guarded(() => this.#act(number))))
-      // Sometimes a client goes away and leaves what it asked for to the servers.
-      await (this.#random.chance(renewal)
-        ? Promise.race([acts, this.#pause(number, this.#random.between(0, 500))])
-        : acts)
-      await this.#pause(number, this.#random.between(0, 2 * pauseMs))
-      if (this.#random.chance(renewal)) this.#clients[number] = this.#connect()
+      for (let i = 0; i < burst && underWay.size < underWayMax; i++) {
+        const acts = underWay
+        // Who waits for changes goes on reading; the first client never does anything else.
+        const reads = number === 0 || underWay.size >= waitingMax
+        const act = this.#guarded(() => this.#act(number, reads)).finally(() => acts.delete(act))
+        acts.add(act)
+      }
+      // A client has patience for its answers, but not always.
+      const patienceMs = this.#random.between(0, this.#random.chance(0.5) ? 20 : 2000)
+      await Promise.race([Promise.all(underWay), this.#pause(patienceMs)])
+      await this.#pause(this.#random.between(0, 2 * pauseMs))
+      if (!this.#random.chance(renewal)) continue
+      // What the old one has under way is left to the servers, and nobody hears of it.
+      if (this.#random.chance(0.5)) {
+        this.#clients[number]!.process.alive = false
+        underWay = new Set()
+      }
+      this.#clients[number] = this.#connect(number)
     }
+    await Promise.all(underWay)
     this.running -= 1
   }
 
-  #pause(number: number, delayMs: number): Promise<void> {
-    const { process } = this.#clients[number]!
-    return new Promise((resolve) => void this.#world.network.timeline.after(delayMs, process, resolve))
+  #pause(delayMs: number): Promise<void> {
+    return new Promise((resolve) => void this.#world.network.timeline.after(delayMs, undefined, resolve))
   }
 
   /** Reads everything there is. */
@@ -151,22 +167,27 @@ export class Workload {
     }
   }
 
-  #act(number: number): Promise<void> {
+  #act(number: number, onlyReads: boolean): Promise<void> {
     const random = this.#random
     const at = random.below(this.#places.length)
     const kind = random.next()
-    if (kind < 0.6) return this.#directory(number, at, this.#choose(this.#places[at]!))
+    if (kind < 0.6) return this.#directory(number, at, this.#choose(this.#places[at]!, onlyReads))
     const slot = random.below(slotOffsets.length)
-    const reads = random.chance(0.4)
+    const reads = onlyReads || random.chance(0.4)
     if (kind < 0.8)
       return this.#register(number, at, slot, reads ? { type: 'read' } : { type: 'write', value: ++this.#value })
     return reads ? this.#readUnsynced(number, at, slot) : this.#writeUnsynced(number, at, slot)
   }
 
-  #choose({ fids }: Place): DirectoryOperation {
+  #choose({ fids }: Place, onlyReads: boolean): DirectoryOperation {
     const random = this.#random
     const name = random.pick(names)
     const id = [...fids.keys()].at(-1 - random.below(3))
+    if (onlyReads) {
+      const one =
+        id === undefined || random.chance(0.5) ? ({ type: 'lookup', name } as const) : ({ type: 'read', id } as const)
+      return random.chance(0.1) ? { type: 'list' } : one
+    }
     switch (random.below(id === undefined ? 5 : 9)) {
       case 0:
       case 1:
@@ -298,7 +319,7 @@ export class Workload {
       const content = contentOf(value, slotBytes)
       const { tokens } = await operations.write(this.#places[at]!.unsynced, slotOffsets[slot]!, [content], false)
       write.returned = this.#history.place()
-      if (this.#random.chance(0.3)) await this.#pause(number, this.#random.between(0, 300))
+      if (this.#random.chance(0.3)) await this.#pause(this.#random.between(0, 300))
       if (this.#random.chance(0.7)) await operations.sync(tokens)
       else return
       write.synced = this.#history.place()
