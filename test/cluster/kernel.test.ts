@@ -2,10 +2,10 @@
  * A real Linux kernel mounts the cluster over NFSv3 and works on it while servers are killed.
  *
  * Scenario: one CLDB, five fileservers, one gateway, and a User-Mode Linux in a network namespace. It unpacks a source
- * tree of more than 5,000 files; half-way the master of the names gets SIGKILL. Nothing fails in the client; the tree
- * is equal to the original; git commits it and checks its objects; TypeScript compiles a program in it. 1 GiB is
- * written while another server is killed, and read back after a new mount. After each loss, every container has
- * three copies again within a minute of the dead-server grace time.
+ * tree of more than 5,000 files; half-way the master of the names gets SIGKILL. Nothing fails in the client; after a
+ * new mount the tree is equal to the original; git commits it and checks its objects; TypeScript compiles a program in
+ * it. 1 GiB is written while another server is killed, and read back after a new mount; git finds its tree unchanged.
+ * After each loss, every container has three copies again within a minute of the dead-server grace time.
  */
 import { execFileSync } from 'node:child_process'
 import { existsSync } from 'node:fs'
