@@ -28,7 +28,7 @@ function judge(acknowledged: number, begun: number, found: Uint8Array | undefine
   try {
     const ledger = openLedger(join(directory, 'acknowledged'), () => length)
     for (let version = 1; version <= begun; version++) {
-      t.equal(ledger.begin('cell'), version)
+      ledger.begin('cell')
       if (version <= acknowledged) ledger.acknowledge('cell')
     }
     return ledger.judge('cell', found) === undefined
