@@ -6,9 +6,9 @@ import type { ContainerReplica } from '../../fileserver/replica/replica.ts'
 import { AssertionError } from '../../protocol/assert.ts'
 import type { ContainerId } from '../../protocol/ids.ts'
 import type { Log } from '../../protocol/logging.ts'
+import { Problems } from './checker/problems.ts'
 import { CldbNode } from './cldb.ts'
-import type { Mutation } from './mutations.ts'
-import { Problems } from './problems.ts'
+import type { Mutation } from './mutants/mutations.ts'
 import { Server, type World } from './server.ts'
 import { Network } from './world/network.ts'
 import type { Random } from './world/random.ts'
@@ -32,6 +32,8 @@ export class Cluster implements World {
   readonly report = this.problems.report
   /** `container@epoch` and who leads it. */
   readonly #masters = new Map<string, string>()
+  /** `server/container` and the epoch that its replica was seen in. */
+  readonly #epochs = new Map<string, number>()
   /** Of each container, the chain at sequences that some replica held for committed. */
   readonly #chains = new Map<ContainerId, Map<number, bigint>>()
   readonly #seen = new WeakMap<ContainerReplica, { committed: number; role: string }>()
@@ -93,9 +95,18 @@ export class Cluster implements World {
 
   /** After every event. @throws Problem */
   check(): void {
+    const serving = new Map<ContainerId, string>()
     for (const server of this.servers) {
       if (server.replicas === undefined) continue
-      for (const replica of server.replicas.all()) this.#checkReplica(server, replica)
+      const leased = server.leased()
+      for (const replica of server.replicas.all()) {
+        this.#checkReplica(server, replica)
+        if (!leased || replica.core.role !== 'master' || replica.stopped !== undefined) continue
+        const { container } = replica
+        const other = serving.get(container)
+        if (other !== undefined) this.report(`${other} and ${server.name} serve container ${container} at once`)
+        serving.set(container, server.name)
+      }
     }
     this.problems.check()
   }
@@ -105,6 +116,7 @@ export class Cluster implements World {
     const seen = this.#seen.get(replica)
     if (seen !== undefined && seen.committed === core.committed && seen.role === core.role) return
     this.#seen.set(replica, { committed: core.committed, role: core.role })
+    this.#checkEpoch(server, replica)
     if (core.role === 'master' || core.role === 'recovering') {
       const key = `${container}@${core.epoch}`
       const master = this.#masters.get(key) ?? server.name
@@ -115,6 +127,14 @@ export class Cluster implements World {
     const { log } = replica.storage
     if (core.committed !== log.last) return
     this.#compare(`${server.name}, container ${container}`, container, core.committed, log.chain)
+  }
+
+  /** A replica never forgets an epoch that it acted in, unless it has lost everything. */
+  #checkEpoch({ name }: Server, { container, core, storage }: ContainerReplica): void {
+    const key = `${name}/${container}`
+    const highest = storage.log.last === 0 ? 0 : (this.#epochs.get(key) ?? 0)
+    if (core.epoch < highest) this.report(`${name}, container ${container}: is in epoch ${core.epoch} after ${highest}`)
+    this.#epochs.set(key, core.epoch)
   }
 
   #compare(who: string, container: ContainerId, at: number, chain: bigint): void {

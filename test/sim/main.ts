@@ -5,7 +5,7 @@
  */
 import { parseArgs } from 'node:util'
 import type { FaultName } from './faults.ts'
-import { type MutationName, mutations } from './mutations.ts'
+import { type MutationName, mutations } from './mutants/mutations.ts'
 import { run } from './run.ts'
 
 const { values } = parseArgs({

@@ -2,11 +2,12 @@
  * One run: a seed makes a cluster, clients and faults; first safety, then healing, then everything loses its power once
  * more; at the end all that was acknowledged must be there.
  */
+
+import { History } from './checker/history.ts'
+import { Problem } from './checker/problems.ts'
 import { Cluster, replication } from './cluster.ts'
 import { clients, type FaultName, heal, planOf, torment } from './faults.ts'
-import { History } from './history.ts'
-import type { Mutation } from './mutations.ts'
-import { Problem } from './problems.ts'
+import type { Mutation } from './mutants/mutations.ts'
 import { Workload } from './workload.ts'
 import { Random } from './world/random.ts'
 

@@ -24,8 +24,9 @@ import { control } from '../../protocol/messages/control.ts'
 import { files } from '../../protocol/messages/files.ts'
 import { replication } from '../../protocol/messages/replication.ts'
 import { served } from '../../protocol/transport/transport.ts'
+import { watched } from './checker/watched.ts'
 import type { CldbNode } from './cldb.ts'
-import type { Mutation } from './mutations.ts'
+import type { Mutation } from './mutants/mutations.ts'
 import { SimulatedDisk } from './world/disk.ts'
 import { SimulatedIndex } from './world/index.ts'
 import type { Network } from './world/network.ts'
@@ -61,6 +62,8 @@ export class Server {
   readonly oscillator: Oscillator
   process: Process | undefined
   replicas: Replicas | undefined
+  /** Whether its process may act as a master. */
+  leased: () => boolean = () => false
   readonly #world: World
   readonly #random: Random
   readonly #index: SimulatedIndex
@@ -156,6 +159,7 @@ export class Server {
         : format({ container: location.container, volume: { chunkBytes: location.chunkBytes }, now: clock.now() }),
     )
     this.replicas = replicas
+    this.leased = () => false
     await replicas.openAll()
     const reclaim = new Reclaim(environment, containers)
     const locate = async (container: ContainerId): Promise<void> => {
@@ -166,10 +170,14 @@ export class Server {
     const ofMasters = followingHandlers(environment, replicas, locate)
     wires.listen(this.address, process, [
       served(files, mutation?.files?.(ofFiles, replicas) ?? ofFiles),
-      served(replication, mutation?.following?.(ofMasters, replicas) ?? ofMasters),
+      served(
+        replication,
+        watched(mutation?.following?.(ofMasters, replicas) ?? ofMasters, replicas, this.#world.report),
+      ),
     ])
     const presence = { address: this.address, topology: `/rack/${this.name}`, incarnation, cluster: identity.cluster }
     const membership = new Membership(environment, cldb, replicas, presence, learn)
+    this.leased = environment.leased
     const tick = (): void => {
       for (const replica of replicas.all()) touched(replica).tick()
       clock.after(tickMs, tick)

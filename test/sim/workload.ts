@@ -13,9 +13,9 @@ import { isFailure } from '../../protocol/failures.ts'
 import { clientId, type Fid } from '../../protocol/ids.ts'
 import type { Changes } from '../../protocol/messages/attributes.ts'
 import { control } from '../../protocol/messages/control.ts'
+import type { History, Recorded, UnsyncedWrite } from './checker/history.ts'
+import { type DirectoryOperation, listed, type RegisterOperation } from './checker/model.ts'
 import { contentOf, lengthOf, writerOf } from './content.ts'
-import type { History, Recorded, UnsyncedWrite } from './history.ts'
-import { type DirectoryOperation, listed, type RegisterOperation } from './model.ts'
 import type { World } from './server.ts'
 import type { Random } from './world/random.ts'
 import { clockOf, Process } from './world/timeline.ts'
@@ -169,10 +169,11 @@ export class Workload {
 
   #act(number: number, onlyReads: boolean): Promise<void> {
     const random = this.#random
-    const at = random.below(this.#places.length)
+    // Half of all goes to one place, so that clients meet.
+    const at = random.chance(0.5) ? 0 : random.below(this.#places.length)
     const kind = random.next()
     if (kind < 0.6) return this.#directory(number, at, this.#choose(this.#places[at]!, onlyReads))
-    const slot = random.below(slotOffsets.length)
+    const slot = random.chance(0.5) ? 0 : random.below(slotOffsets.length)
     const reads = onlyReads || random.chance(0.4)
     if (kind < 0.8)
       return this.#register(number, at, slot, reads ? { type: 'read' } : { type: 'write', value: ++this.#value })

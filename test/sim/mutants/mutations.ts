@@ -4,13 +4,14 @@
  * They stand for the rules of DESIGN §4: who finds none of them can't be trusted to find others.
  */
 
-import type { Environment } from '../../fileserver/replica/environment.ts'
-import type { ContainerReplica } from '../../fileserver/replica/replica.ts'
-import type { Replicas } from '../../fileserver/replicas.ts'
-import { type ContainerId, type Epoch, sequence } from '../../protocol/ids.ts'
-import type { files } from '../../protocol/messages/files.ts'
-import type { replication } from '../../protocol/messages/replication.ts'
-import type { Handlers } from '../../protocol/transport/transport.ts'
+import type { Environment } from '../../../fileserver/replica/environment.ts'
+import type { ContainerReplica } from '../../../fileserver/replica/replica.ts'
+import type { Replicas } from '../../../fileserver/replicas.ts'
+import { type ContainerId, type Epoch, sequence } from '../../../protocol/ids.ts'
+import type { files } from '../../../protocol/messages/files.ts'
+import type { replication } from '../../../protocol/messages/replication.ts'
+import type { Handlers } from '../../../protocol/transport/transport.ts'
+import type { FaultName } from '../faults.ts'
 
 type Following = Handlers<typeof replication.calls>
 type Files = Handlers<typeof files.calls>
@@ -18,6 +19,8 @@ type Files = Handlers<typeof files.calls>
 export type Mutation = {
   /** What is wrong, in a few words. */
   readonly means: string
+  /** The faults that bring it to light, where others would only hide it. */
+  readonly faults?: readonly FaultName[]
   readonly environment?: (environment: Environment) => Environment
   readonly following?: (handlers: Following, replicas: Replicas) => Following
   readonly files?: (handlers: Files, replicas: Replicas) => Files
@@ -101,6 +104,7 @@ export const mutations = {
   },
   'endless-lease': {
     means: 'a master answers although its lease is over',
+    faults: ['partition', 'pause'],
     environment: (environment) => ({ ...environment, leased: () => true }),
   },
   'answer-at-once': {
@@ -108,7 +112,11 @@ export const mutations = {
     replica: (replica) => {
       if (Object.hasOwn(replica, 'append')) return
       const { append } = replica
-      replica.append = (addition) => ({ ...append.call(replica, addition), acknowledged: Promise.resolve() })
+      replica.append = (addition) => {
+        const { sequence: at, acknowledged } = append.call(replica, addition)
+        acknowledged.catch(() => {})
+        return { sequence: at, acknowledged: Promise.resolve() }
+      }
     },
   },
   'dirty-read': {

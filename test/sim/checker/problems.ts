@@ -1,7 +1,7 @@
 /**
  * What a run has found wrong. The first problem ends the run.
  */
-import { AssertionError } from '../../protocol/assert.ts'
+import { AssertionError } from '../../../protocol/assert.ts'
 
 export class Problem extends Error {
   override readonly name = 'Problem'

@@ -4,8 +4,8 @@
  * Runs each until a seed catches it, and prints the table; exits 0 only when all were caught within LIMIT seeds.
  */
 import { parseArgs } from 'node:util'
-import { type MutationName, mutations } from './mutations.ts'
-import { run } from './run.ts'
+import { run } from '../run.ts'
+import { type Mutation, type MutationName, mutations } from './mutations.ts'
 
 const { values } = parseArgs({
   options: {
@@ -17,11 +17,11 @@ const limit = Number(values.seeds)
 const names = (values.only?.split(',') ?? Object.keys(mutations)) as MutationName[]
 let missed = 0
 for (const name of names) {
-  const mutation = mutations[name]
+  const mutation: Mutation = mutations[name]
   const began = performance.now()
   let found: string | undefined
   for (let seed = 1; seed <= limit && found === undefined; seed++) {
-    const { problem } = await run({ seed, safetyMs: 10_000, mutation })
+    const { problem } = await run({ seed, safetyMs: 10_000, mutation, only: mutation.faults })
     if (problem !== undefined) found = `caught at seed ${seed}: ${problem.message.split('\n')[0]!.slice(0, 110)}`
   }
   if (found === undefined) missed += 1

@@ -1,0 +1,59 @@
+/**
+ * Claims about the simulator, and a fixed set of its seeds: each run is a process of its own, for it takes over the timers.
+ */
+import { execFile } from 'node:child_process'
+import { promisify } from 'node:util'
+import t from 'tap'
+import { isLinearizable, type Operation } from './checker/linearizable.ts'
+import { type RegisterOperation, registerModel } from './checker/model.ts'
+
+const main = new URL('./main.ts', import.meta.url).pathname
+const mutants = new URL('./mutants/main.ts', import.meta.url).pathname
+
+async function output(script: string, ...given: string[]): Promise<readonly string[]> {
+  const run = promisify(execFile)(process.execPath, ['--import=tsx', script, ...given], { maxBuffer: 2 ** 26 })
+  const { stdout } = await run.catch((failed: { stdout: string }) => failed)
+  return stdout.trimEnd().split('\n')
+}
+
+const write = (called: number, returned: number, value: number): Operation<RegisterOperation> => ({
+  called,
+  returned,
+  what: { type: 'write', value, outcome: 'ok' },
+})
+const read = (called: number, returned: number, outcome: number): Operation<RegisterOperation> => ({
+  called,
+  returned,
+  what: { type: 'read', outcome },
+})
+
+t.test('histories of a register', async (t) => {
+  const never = Number.POSITIVE_INFINITY
+  for (const [history, expected, why] of [
+    [[write(0, 1, 1), read(2, 3, 1)], true, 'one after the other'],
+    [[write(0, 1, 1), read(2, 3, 0)], false, 'an acknowledged write is not seen'],
+    [[write(0, 3, 1), read(1, 2, 0)], true, 'a write that is under way need not be seen'],
+    [[write(0, 5, 1), read(1, 2, 1), read(3, 4, 0)], false, 'what was seen stays'],
+    [[write(0, never, 1), read(1, 2, 0), read(3, 4, 1)], true, 'an unanswered write may come late'],
+    [[write(0, 1, 1), write(2, 3, 2), read(4, 5, 1)], false, 'the older of two writes comes back'],
+    [[write(0, 3, 1), write(1, 2, 2), read(4, 5, 1)], true, 'of two at once either may be the last'],
+  ] as const)
+    t.equal(isLinearizable(registerModel, history), expected, why)
+})
+
+t.test('the same seed gives the same trace', async (t) => {
+  const once = (): Promise<readonly string[]> => output(main, '--seed', '7', '--seconds', '3', '--trace')
+  const [first, second] = await Promise.all([once(), once()])
+  t.ok(first.length > 100, `${first.length} lines`)
+  t.strictSame(first.slice(0, -2), second.slice(0, -2))
+})
+
+t.test('a fixed set of seeds finds nothing wrong', async (t) => {
+  const lines = await output(main, '--seed', '1', '--seeds', '30', '--seconds', '6')
+  t.equal(lines.at(-1), '30 seeds, 0 failures', lines.slice(-30).join('\n'))
+})
+
+t.test('a mistake is found', async (t) => {
+  const lines = await output(mutants, '--only', 'stale-member,forget-retries', '--seeds', '40')
+  t.equal(lines.at(-1), '2 mutations, 0 not caught', lines.join('\n'))
+})
