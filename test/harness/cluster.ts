@@ -13,7 +13,7 @@ import type { Test } from 'tap'
 import type { Location } from '../../protocol/messages/attributes.ts'
 import type { control } from '../../protocol/messages/control.ts'
 import type { ReplyOf } from '../../protocol/messages/service.ts'
-import type { Namespace } from './namespace.ts'
+import { entering, type Namespace } from './namespace.ts'
 import { listening, type Started, start, tail, until } from './processes.ts'
 
 export const holdfast = fileURLToPath(new URL('../../dist/cli/main.js', import.meta.url))
@@ -155,9 +155,8 @@ async function startCluster(options: ClusterOptions): Promise<Cluster> {
     })
   }
 
-  const inside = namespace === undefined ? [] : ['ip', 'netns', 'exec', namespace.name]
   async function command(...args: readonly string[]): Promise<string> {
-    const [program, ...rest] = [...inside, process.execPath, holdfast, ...args, '--cldb', cldb]
+    const [program, ...rest] = [...entering(namespace), process.execPath, holdfast, ...args, '--cldb', cldb]
     try {
       const { stdout } = await promisify(execFile)(program!, rest, { timeout: commandMs, maxBuffer: 64 * 1024 * 1024 })
       return stdout

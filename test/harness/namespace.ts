@@ -15,6 +15,13 @@ export type Namespace = {
   readonly remove: () => void
 }
 
+/**
+ * The command, up to its own, that runs another inside. Not `ip netns exec`, which also takes a copy of all mounts: a
+ * filesystem that a test unmounts meanwhile would live on in there.
+ */
+export const entering = (namespace: Namespace | undefined): readonly string[] =>
+  namespace === undefined ? [] : ['nsenter', `--net=/run/netns/${namespace.name}`]
+
 let made = 0
 
 export function makeNamespace(): Namespace {

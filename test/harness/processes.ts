@@ -8,7 +8,7 @@ import { type ChildProcess, spawn } from 'node:child_process'
 import { closeSync, openSync, readFileSync } from 'node:fs'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { atExit } from './cleanup.ts'
-import type { Namespace } from './namespace.ts'
+import { entering, type Namespace } from './namespace.ts'
 
 export type Exit = { readonly status: number | null; readonly signal: NodeJS.Signals | null }
 
@@ -38,13 +38,16 @@ export type Launch = {
 }
 
 export function start(launch: Launch): Started {
-  const inside = launch.namespace === undefined ? [] : ['ip', 'netns', 'exec', launch.namespace.name]
   const log = openSync(launch.logFile, 'a')
-  const child = spawn('setpriv', ['--pdeathsig', 'KILL', ...inside, launch.command, ...launch.args], {
-    detached: true,
-    stdio: launch.piped === true ? ['pipe', 'pipe', log] : ['ignore', log, log],
-    env: { ...process.env, ...launch.environment },
-  })
+  const child = spawn(
+    'setpriv',
+    ['--pdeathsig', 'KILL', ...entering(launch.namespace), launch.command, ...launch.args],
+    {
+      detached: true,
+      stdio: launch.piped === true ? ['pipe', 'pipe', log] : ['ignore', log, log],
+      env: { ...process.env, ...launch.environment },
+    },
+  )
   closeSync(log)
   let running = true
   const exited = new Promise<Exit>((resolve) => {
@@ -85,17 +88,25 @@ export function tail(logFile: string, lines = 30): string {
   return text.trimEnd().split('\n').slice(-lines).join('\n')
 }
 
-/** Whether the process's network namespace has a listener on the TCP port. */
+/** Whether the process's network namespace has a listener on the TCP port; false when the process is gone. */
 export function listening(pid: number, port: number): boolean {
   const wanted = `:${port.toString(16).toUpperCase().padStart(4, '0')}`
   return ['tcp', 'tcp6'].some((table) =>
-    readFileSync(`/proc/${pid}/net/${table}`, 'utf8')
+    tableOf(pid, table)
       .split('\n')
       .some((line) => {
         const [, local, , state] = line.trim().split(/\s+/)
         return state === '0A' && local?.endsWith(wanted) === true
       }),
   )
+}
+
+function tableOf(pid: number, table: string): string {
+  try {
+    return readFileSync(`/proc/${pid}/net/${table}`, 'utf8')
+  } catch {
+    return ''
+  }
 }
 
 /** Asks every `everyMs` until `holds`; throws with `what` after `timeoutMs`. */
