@@ -238,7 +238,14 @@ export class Replicas {
   }
 
   #options(container: ContainerId): StorageOptions {
-    const { disk, index, directory, clock } = this.#environment
-    return { disk, index, container, directory: containerDirectory(directory, container), soon: clock.soon }
+    const { disk, index, directory, clock, segmentBytes } = this.#environment
+    return {
+      disk,
+      index,
+      container,
+      directory: containerDirectory(directory, container),
+      soon: clock.soon,
+      segmentBytes,
+    }
   }
 }

@@ -20,7 +20,7 @@ import { type Draft, decodeHeader, encodeHead, type Header, parseRecords, record
 import { advance, createSegment, type Segment, segmentHeaderBytes } from './segment.ts'
 
 /** A segment that has reached this size takes no further record. */
-const segmentBytes = 64 * 1024 * 1024
+const segmentBytesDefault = 64 * 1024 * 1024
 
 export type SegmentInfo = { readonly first: Sequence; readonly sizeBytes: number; readonly chain: bigint }
 
@@ -28,6 +28,7 @@ export class Log {
   readonly container: ContainerId
   readonly #disk: Disk
   readonly #directory: string
+  readonly #segmentBytes: number
   #segments: Segment[] = []
   #starts: readonly EpochStart[] = []
   /** Segments with bytes that no sync has covered yet, and how many. */
@@ -42,26 +43,33 @@ export class Log {
   /** Why nothing is written any more. A later sync that succeeds would not cover what an earlier one failed to. */
   #stopped: unknown
 
-  private constructor(disk: Disk, directory: string, container: ContainerId) {
+  private constructor(disk: Disk, directory: string, container: ContainerId, segmentBytes: number) {
     this.#disk = disk
+    this.#segmentBytes = segmentBytes
     this.#directory = directory
     this.container = container
     this.#durable = sequence(0)
   }
 
   /** A new, empty log; whatever the directory held is gone. */
-  static create(disk: Disk, directory: string, container: ContainerId): Log {
+  static create(disk: Disk, directory: string, container: ContainerId, segmentBytes = segmentBytesDefault): Log {
     disk.removeDirectory(directory)
     disk.makeDirectory(directory)
-    return new Log(disk, directory, container)
+    return new Log(disk, directory, container, segmentBytes)
   }
 
   /**
    * Opens what the disk has, and cuts a torn tail. Nothing counts as durable before the next sync.
    * @throws Failure CORRUPT when something that was committed is damaged or missing: the replica must be re-made.
    */
-  static open(disk: Disk, directory: string, container: ContainerId, known: Known): Log {
-    const log = new Log(disk, directory, container)
+  static open(
+    disk: Disk,
+    directory: string,
+    container: ContainerId,
+    known: Known,
+    segmentBytes = segmentBytesDefault,
+  ): Log {
+    const log = new Log(disk, directory, container, segmentBytes)
     log.#starts = known.checkpoint?.starts ?? known.starts.filter((start) => start.first <= known.committed)
     log.#segments = openSegments(disk, directory, container, known, (header) => {
       // The epochs of dropped segments are known already.
@@ -305,7 +313,7 @@ export class Log {
   #writable({ kind, result }: Pick<Header, 'kind' | 'result'>): Segment {
     const current = this.#segments.at(-1)
     const drops = kind === 'dropSegment' && result === current?.first
-    if (current !== undefined && current.end.offset < segmentBytes && !drops) return current
+    if (current !== undefined && current.end.offset < this.#segmentBytes && !drops) return current
     const before = { next: this.next, chain: this.chain, previous: current?.first ?? sequence(0) }
     const segment = createSegment(this.#disk, this.#directory, this.container, before)
     this.#segments.push(segment)

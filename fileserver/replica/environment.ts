@@ -43,6 +43,8 @@ export type Environment = {
     add: readonly ServerId[],
   ) => Promise<Location>
   readonly limits: Limits
+  /** Size of a segment where it is not the usual one: the simulator's are small. The same on all servers of a cluster. */
+  readonly segmentBytes?: number
 }
 
 export type Limits = {

@@ -37,6 +37,8 @@ export type StorageOptions = {
   readonly directory: string
   readonly container: ContainerId
   readonly soon: (run: () => void) => void
+  /** A segment of this size takes no further record; the log's own unless told. */
+  readonly segmentBytes?: number | undefined
 }
 
 export class Storage {
@@ -58,7 +60,7 @@ export class Storage {
   /** Makes an empty replica, in place of whatever was there. */
   static async create(options: StorageOptions, of: Epoch): Promise<Storage> {
     await ContainerIndex.clear(options.index, options.container)
-    const log = Log.create(options.disk, options.directory, options.container)
+    const log = Log.create(options.disk, options.directory, options.container, options.segmentBytes)
     const index = new ContainerIndex(options.index, options.container, undefined, new Liveness([]), (at) =>
       log.segmentOf(at),
     )
@@ -77,7 +79,7 @@ export class Storage {
     const state = loadState(disk, directory)
     const checkpoint = ContainerIndex.checkpoint(options.index, container)
     const { starts, committed } = state
-    const log = Log.open(disk, directory, container, { checkpoint, starts, committed })
+    const log = Log.open(disk, directory, container, { checkpoint, starts, committed }, options.segmentBytes)
     if (checkpoint === undefined) await ContainerIndex.clear(options.index, container)
     const prefix = Buffer.concat([containerPrefix(container), Buffer.from('s')])
     const stored = await options.index.scan(
