@@ -7,6 +7,7 @@ import { AssertionError } from '../../protocol/assert.ts'
 import type { ContainerId } from '../../protocol/ids.ts'
 import type { Log } from '../../protocol/logging.ts'
 import { Problems } from './checker/problems.ts'
+import type { Orders } from './checker/watched.ts'
 import { CldbNode } from './cldb.ts'
 import type { Mutation } from './mutants/mutations.ts'
 import { Server, type World } from './server.ts'
@@ -38,6 +39,7 @@ export class Cluster implements World {
   readonly #chains = new Map<ContainerId, Map<number, bigint>>()
   readonly #seen = new WeakMap<ContainerReplica, { committed: number; role: string }>()
 
+  readonly orders: Orders = { follow: 0, chains: 0, rollback: 0, append: 0, install: 0 }
   readonly mutation: Mutation | undefined
 
   constructor(random: Random, servers: number, mutation: Mutation | undefined) {
@@ -146,6 +148,18 @@ export class Cluster implements World {
     const known = chains.get(at)
     if (known === undefined) chains.set(at, chain)
     else if (known !== chain) this.report(`${who} has another committed log up to ${at}`)
+  }
+
+  /** Epochs in which somebody led. */
+  get epochs(): number {
+    return this.#masters.size
+  }
+
+  /** Containers whose logs no longer reach back to their beginning. */
+  get shortened(): number {
+    const replicas = this.servers.flatMap((server) => [...(server.replicas?.all() ?? [])])
+    return new Set(replicas.filter(({ storage }) => storage.log.contiguousFrom > 1).map(({ container }) => container))
+      .size
   }
 
   /** @returns why the cluster is not whole yet, or nothing when every container is. */

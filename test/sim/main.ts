@@ -23,27 +23,26 @@ const count = Number(values.seeds)
 const only = values.only?.split(',') as FaultName[] | undefined
 const mutation = values.mutation === undefined ? undefined : mutations[values.mutation as MutationName]
 const print = values.trace ? (line: string) => console.log(line) : undefined
-const totals = { events: 0, answered: 0, unanswered: 0, undecided: 0 }
+const totals = new Map<string, number>()
 const failed: number[] = []
 const began = performance.now()
 for (let seed = first; seed < first + count; seed++) {
-  const outcome = await run({ seed, safetyMs: Number(values.seconds) * 1000, only, mutation, ...(print && { print }) })
-  totals.events += outcome.events
-  totals.answered += outcome.answered
-  totals.unanswered += outcome.unanswered
-  totals.undecided += outcome.undecided
-  const { problem, events, hash, kinds, answered } = outcome
+  const { problem, hash, counts, kinds } = await run({
+    seed,
+    safetyMs: Number(values.seconds) * 1000,
+    only,
+    mutation,
+    ...(print && { print }),
+  })
+  for (const [name, value] of Object.entries(counts)) totals.set(name, (totals.get(name) ?? 0) + value)
   if (problem === undefined && count > 20) continue
-  console.log(`seed ${seed}: trace ${hash}, ${events} events, ${answered} answers; faults: ${kinds.join(', ')}`)
+  console.log(`seed ${seed}: trace ${hash}, ${counts.events} events; faults: ${kinds.join(', ')}`)
   if (problem === undefined) continue
   failed.push(seed)
   console.log(`  FAILED ${problem.message}`)
 }
 const seconds = ((performance.now() - began) / 1000).toFixed(1)
-const { events, answered, unanswered, undecided } = totals
-console.log(
-  `${events} events, ${answered} answers, ${unanswered} without, ${undecided} undecided histories in ${seconds} s`,
-)
+console.log(`${[...totals].map(([name, value]) => `${value} ${name}`).join(', ')}; ${seconds} s`)
 if (failed.length > 0) console.log(`failed: ${failed.join(' ')}`)
 console.log(`${count} seeds, ${failed.length} failures`)
 process.exit(failed.length === 0 ? 0 : 1)

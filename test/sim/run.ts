@@ -27,11 +27,9 @@ export type Options = {
 export type Outcome = {
   readonly seed: number
   readonly problem: Problem | undefined
-  readonly events: number
   readonly hash: string
-  readonly answered: number
-  readonly unanswered: number
-  readonly undecided: number
+  /** What was met, by name. */
+  readonly counts: Readonly<Record<string, number>>
   readonly kinds: readonly string[]
 }
 
@@ -53,8 +51,19 @@ export async function run(options: Options): Promise<Outcome> {
     restore()
   }
   const { answered, unanswered, undecided } = history
+  const { rollback, install } = cluster.orders
+  const counts = {
+    events: timeline.count,
+    answers: answered,
+    'without an answer': unanswered,
+    'undecided histories': undecided,
+    epochs: cluster.epochs,
+    rollbacks: rollback,
+    'replicas copied': install,
+    'logs shortened': cluster.shortened,
+  }
   const hash = timeline.hash.toString(16).padStart(16, '0')
-  return { seed: options.seed, problem, events: timeline.count, hash, answered, unanswered, undecided, kinds }
+  return { seed: options.seed, problem, hash, counts, kinds }
 }
 
 async function live(

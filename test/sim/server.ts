@@ -24,7 +24,7 @@ import { control } from '../../protocol/messages/control.ts'
 import { files } from '../../protocol/messages/files.ts'
 import { replication } from '../../protocol/messages/replication.ts'
 import { served } from '../../protocol/transport/transport.ts'
-import { watched } from './checker/watched.ts'
+import { type Orders, watched } from './checker/watched.ts'
 import type { CldbNode } from './cldb.ts'
 import type { Mutation } from './mutants/mutations.ts'
 import { SimulatedDisk } from './world/disk.ts'
@@ -45,12 +45,16 @@ const limits: Limits = {
   retryMs: 300,
 }
 
+/** Small, so that a run fills and drops many of them. */
+const segmentBytes = 48 * 1024
+
 export type World = {
   readonly network: Network
   readonly wires: Wires
   readonly cldb: CldbNode
   readonly report: (problem: string, error?: unknown) => void
   readonly log: (name: string) => Log
+  readonly orders: Orders
   /** A mistake to be found. */
   readonly mutation: Mutation | undefined
 }
@@ -147,6 +151,7 @@ export class Server {
         return location
       },
       limits,
+      segmentBytes,
     }
     const environment = mutation?.environment?.(sound) ?? sound
     const touched = (replica: ContainerReplica): ContainerReplica => {
@@ -172,7 +177,12 @@ export class Server {
       served(files, mutation?.files?.(ofFiles, replicas) ?? ofFiles),
       served(
         replication,
-        watched(mutation?.following?.(ofMasters, replicas) ?? ofMasters, replicas, this.#world.report),
+        watched(
+          mutation?.following?.(ofMasters, replicas) ?? ofMasters,
+          replicas,
+          this.#world.orders,
+          this.#world.report,
+        ),
       ),
     ])
     const presence = { address: this.address, topology: `/rack/${this.name}`, incarnation, cluster: identity.cluster }

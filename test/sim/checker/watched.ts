@@ -9,20 +9,29 @@ import type { Handlers, Reply } from '../../../protocol/transport/transport.ts'
 type Following = Handlers<typeof replication.calls>
 type Order = { readonly container: ContainerId; readonly epoch: Epoch }
 
+/** How often masters' orders were obeyed: what a run has met. */
+export type Orders = Record<'follow' | 'chains' | 'rollback' | 'append' | 'install', number>
+
 /** @returns handlers that do the same and report an answer to an order of an epoch that was over when it came. */
-export function watched(handlers: Following, replicas: Replicas, report: (problem: string) => void): Following {
+export function watched(
+  handlers: Following,
+  replicas: Replicas,
+  orders: Orders,
+  report: (problem: string) => void,
+): Following {
   const epochOf = (container: ContainerId): number => {
     for (const replica of replicas.all()) if (replica.container === container) return replica.core.epoch
     return 0
   }
   const watch =
-    <A extends [Order, ...unknown[]], R>(name: string, handler: (...given: A) => Reply<R> | Promise<Reply<R>>) =>
+    <A extends [Order, ...unknown[]], R>(name: keyof Orders, handler: (...given: A) => Reply<R> | Promise<Reply<R>>) =>
     (...given: A): Reply<R> | Promise<Reply<R>> => {
       const [{ container, epoch }] = given
       const known = epochOf(container)
       const check = (reply: Reply<R>): Reply<R> => {
         if (epoch < known)
           report(`container ${container}: a replica in epoch ${known} took a ${name} of epoch ${epoch}`)
+        orders[name] += 1
         return reply
       }
       const answer = handler(...given)
