@@ -20,12 +20,12 @@ import { until } from '../harness/processes.ts'
 import { makeScratch } from '../harness/scratch.ts'
 import { makeTree } from './tree.ts'
 
-t.setTimeout(300_000)
+t.setTimeout(580_000)
 
 const bigMB = 1024
 const rereplicateAfterMs = 3000
 const withinMs = 60_000 + rereplicateAfterMs
-const stepMs = 120_000
+const stepMs = 240_000
 
 t.test(
   'a kernel works on the cluster and sees no error when servers die',
