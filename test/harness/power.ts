@@ -5,7 +5,7 @@
  * the journal): from then on every call on the filesystem fails, and what was never synced is gone at the next mount.
  */
 import { execFileSync } from 'node:child_process'
-import { mkdirSync, truncateSync, writeFileSync } from 'node:fs'
+import { mkdirSync, rmdirSync, truncateSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { atExit } from './cleanup.ts'
 
@@ -48,6 +48,9 @@ export function makeLoopDisk(parent: string, name: string, sizeBytes: number): L
       if (!cutOff) throw new Error('the power is on')
       execFileSync('umount', [directory])
       mount()
+      // It must be a new mount: where anything else still has the old one, this would be that, without power.
+      mkdirSync(join(directory, 'powered'), { recursive: true })
+      rmdirSync(join(directory, 'powered'))
       cutOff = false
     },
     remove,
