@@ -30,8 +30,8 @@ import { Replicas } from './replicas.ts'
 import { fileHandlers } from './service.ts'
 
 const tickMs = 50
-/** How long a look at the disk's free space is good for. */
-const spaceMs = 250
+/** How long a look at the disk's free space is good for: others may write to it, and fast. */
+const spaceMs = 10
 const controlTimeoutMs = 2000
 
 export type RunningFileserver = {
@@ -61,8 +61,7 @@ export async function startFileserver(config: FileserverConfig): Promise<Running
   const learn = (location: Location): void => {
     for (const { server, address } of location.servers) addresses.set(server, address)
   }
-  let spaceReadMs = Number.NEGATIVE_INFINITY
-  let full = false
+  let space = { readMs: Number.NEGATIVE_INFINITY, freeBytes: 0, bytesWritten: 0 }
   const incarnation = randomBytes(6).readUIntBE(0, 6)
 
   const environment: Environment = {
@@ -82,11 +81,10 @@ export async function startFileserver(config: FileserverConfig): Promise<Running
     leased: () => membership.leased,
     full: () => {
       const now = clock.monotonicMs()
-      if (now - spaceReadMs > spaceMs) {
-        spaceReadMs = now
-        full = disk.space().freeBytes < config.reserveBytes
-      }
-      return full
+      const { bytesWritten } = environment.counters
+      if (now - space.readMs > spaceMs) space = { readMs: now, freeBytes: disk.space().freeBytes, bytesWritten }
+      // What was written since then is gone from it too.
+      return space.freeBytes - (bytesWritten - space.bytesWritten) < config.reserveBytes
     },
     reconfigure: async (container, epoch, remove, add) => {
       const request = { server: identity.server, incarnation, container, epoch, remove, add }
