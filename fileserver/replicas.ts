@@ -32,8 +32,8 @@ export class Replicas {
   readonly #busy = new Map<ContainerId, Promise<unknown>>()
   /** On disk, but not whole. */
   readonly #damaged = new Set<ContainerId>()
-  /** On disk, not known to be damaged, and to be opened later. */
-  readonly #waiting = new Set<ContainerId>()
+  /** On disk, not known to be damaged, and to be opened later; with what was surely durable, if that is known. */
+  readonly #waiting = new Map<ContainerId, Sequence | undefined>()
   /** What this server was last told to lead: a replica that is opened later takes it up. */
   readonly #assigned = new Map<ContainerId, Location>()
   #closed = false
@@ -172,7 +172,7 @@ export class Replicas {
 
   async #reopen(container: ContainerId): Promise<void> {
     try {
-      const storage = await Storage.open(this.#options(container))
+      const storage = await Storage.open(this.#options(container), this.#waiting.get(container))
       this.#damaged.delete(container)
       this.#waiting.delete(container)
       this.#add(container, storage)
@@ -184,13 +184,13 @@ export class Replicas {
         this.#waiting.delete(container)
       } else {
         this.#environment.log.error({ container, error }, 'the replica cannot be opened now')
-        this.#openLater(container)
+        this.#openLater(container, this.#waiting.get(container))
       }
     }
   }
 
-  #openLater(container: ContainerId): void {
-    this.#waiting.add(container)
+  #openLater(container: ContainerId, durable: Sequence | undefined): void {
+    this.#waiting.set(container, durable)
     this.#environment.clock.after(reopenMs, () => {
       if (!this.#closed && this.#waiting.has(container) && !this.#busy.has(container)) void this.#open(container)
     })
@@ -229,7 +229,7 @@ export class Replicas {
       if (led) void this.#resign(container, replica.core.epoch)
       if (this.#replicas.get(container) !== replica) return
       this.#replicas.delete(container)
-      this.#openLater(container)
+      this.#openLater(container, replica.storage.log.durable)
     }
     const replica = new ContainerReplica(this.#environment, container, storage, this.#foundation, stopped)
     this.#replicas.set(container, replica)

@@ -15,7 +15,7 @@ import type { Payload } from '../../protocol/transport/transport.ts'
 import type { Disk } from '../disk.ts'
 import { type Entry, entriesAfter, isHeadAt, markAt, readRecords, segmentAt } from './find.ts'
 import { type EpochStart, extended, type History, shortened } from './history.ts'
-import { type Known, openSegments } from './open.ts'
+import { type Known, openSegments, surelyDurable, writeAgain } from './open.ts'
 import { type Draft, decodeHeader, encodeHead, type Header, parseRecords, recordBytes } from './record.ts'
 import { advance, createSegment, type Segment, segmentHeaderBytes } from './segment.ts'
 
@@ -78,6 +78,7 @@ export class Log {
     for (const segment of log.#segments) {
       if (known.checkpoint === undefined || segment.first >= known.checkpoint.segment) log.#dirty.add(segment)
     }
+    for (const segment of writeAgain(log.#segments, surelyDurable(known))) log.#dirty.add(segment)
     return log
   }
 

@@ -11,6 +11,7 @@
 import { Failure, isFailure } from '../../protocol/failures.ts'
 import { type ContainerId, type Sequence, sequence } from '../../protocol/ids.ts'
 import { type Disk, type File, segmentPath } from '../disk.ts'
+import { markAt } from './find.ts'
 import type { EpochStart } from './history.ts'
 import { chainOf, decodeHeader, type Header, headerBytes, magicBytes, magicOffset, recordBytes } from './record.ts'
 import { advance, type Mark, openSegment, type Segment, scan, segmentHeaderBytes } from './segment.ts'
@@ -29,6 +30,33 @@ export type Known = {
   readonly starts: readonly EpochStart[]
   /** A sequence that was committed, and durable here. */
   readonly committed: Sequence
+  /** The last sequence that a sync covered, where a process knows that one failed since. */
+  readonly durable?: Sequence | undefined
+}
+
+/** @returns the last sequence that is surely on the disk, and not only in the page cache. */
+export const surelyDurable = ({ checkpoint, committed, durable }: Known): Sequence =>
+  sequence(Math.min(durable ?? Number.POSITIVE_INFINITY, Math.max(committed, (checkpoint?.end.sequence ?? 1) - 1)))
+
+/**
+ * Writes again what follows `after`, as it stands. A sync that failed leaves bytes in the page cache that the kernel takes
+ * for written: no later sync would bring them to the disk.
+ * @returns the segments that have to be synced.
+ */
+export function writeAgain(segments: readonly Segment[], after: Sequence): Segment[] {
+  const dirty = segments.filter(({ first, end }) => first > after || end.sequence > after + 1)
+  for (const segment of dirty) {
+    const { first, file, end } = segment
+    const mark = first > after ? undefined : markAt(segment, sequence(after + 1))
+    for (let offset = mark?.offset ?? 0; offset < end.offset; ) {
+      const bytes = Buffer.allocUnsafe(Math.min(searchBytes, end.offset - offset))
+      const count = file.read(bytes, offset)
+      if (count === 0) throw new Failure('CORRUPT', `${file.path} is shorter than ${end.offset} bytes`)
+      file.write([bytes.subarray(0, count)], offset)
+      offset += count
+    }
+  }
+  return dirty
 }
 
 const searchBytes = 1024 * 1024

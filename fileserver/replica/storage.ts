@@ -71,15 +71,16 @@ export class Storage {
 
   /**
    * Opens what is on the disk; when it settles, all of it is durable.
+   * @param durable what a sync covered, where one has failed since.
    * @throws Failure CORRUPT when the replica must be made anew.
    */
-  static async open(options: StorageOptions): Promise<Storage> {
+  static async open(options: StorageOptions, durable?: Sequence): Promise<Storage> {
     const { disk, directory, container } = options
     if (isInstalling(disk, directory)) throw new Failure('CORRUPT', `the copy into ${directory} was not finished`)
     const state = loadState(disk, directory)
     const checkpoint = ContainerIndex.checkpoint(options.index, container)
     const { starts, committed } = state
-    const log = Log.open(disk, directory, container, { checkpoint, starts, committed }, options.segmentBytes)
+    const log = Log.open(disk, directory, container, { checkpoint, starts, committed, durable }, options.segmentBytes)
     if (checkpoint === undefined) await ContainerIndex.clear(options.index, container)
     const prefix = Buffer.concat([containerPrefix(container), Buffer.from('s')])
     const stored = await options.index.scan(

@@ -58,6 +58,11 @@ class Inode {
     this.unsynced.push(change)
   }
 
+  /** A sync has failed: the kernel takes the first `count` changes for written, although they never reached the disk. */
+  forget(count: number): void {
+    this.unsynced.splice(0, count)
+  }
+
   /** Makes the first `count` changes durable. */
   persist(count: number): void {
     for (const change of this.unsynced.splice(0, count)) apply(this.durable, change)
@@ -305,8 +310,10 @@ export class SimulatedDisk {
           : this.#random.between(0.05, 3)
         return new Promise((resolve, reject) => {
           this.#timeline.after(tookMs, process, () => {
-            if (fails) reject(new Failure('DISK_FAILED', `${nameOf(path)}: EIO at fdatasync`))
-            else {
+            if (fails) {
+              target.forget(count)
+              reject(new Failure('DISK_FAILED', `${nameOf(path)}: EIO at fdatasync`))
+            } else {
               target.persist(Math.min(count, target.unsynced.length))
               this.#syncDirectory(directoryOf(path))
               resolve()
