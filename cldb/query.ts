@@ -118,6 +118,8 @@ export function status(state: State): Reply<'status'> {
     replicas: state.containersOf.get(server.record.server)?.size ?? 0,
     masters: state.mastersOn.get(server.record.server) ?? 0,
     counters: server.counters,
+    resyncs: server.resyncs,
+    resyncsWaiting: server.resyncsWaiting,
   }))
   const volumes = [...state.volumes.values()].map((volume) => {
     const ids = state.containersIn.get(volume.name) ?? new Set()

@@ -7,7 +7,7 @@
 import type { Of } from '../protocol/check.ts'
 import type { ContainerId, Epoch, ServerId } from '../protocol/ids.ts'
 import type { Volume } from '../protocol/messages/attributes.ts'
-import type { control, countersShape } from '../protocol/messages/control.ts'
+import { type Counters, type control, type resyncShape, zeroCounters } from '../protocol/messages/control.ts'
 import type { RequestOf } from '../protocol/messages/service.ts'
 import type { CldbConfig } from './config.ts'
 
@@ -37,7 +37,9 @@ export type Server = {
   readonly heardMs: number
   readonly freeBytes: number
   readonly full: boolean
-  readonly counters: Of<typeof countersShape>
+  readonly counters: Counters
+  readonly resyncs: readonly Of<typeof resyncShape>[]
+  readonly resyncsWaiting: number
   /** Containers whose in-sync set names this server although it has no replica of them: it must not master them. */
   readonly missing: ReadonlySet<ContainerId>
   /** Containers whose newer configuration its process did not know when it registered again: it may take itself for their master. */
@@ -120,8 +122,6 @@ export type Policy = Omit<Volume, 'root'>
 /** A lease ends for the CLDB this much later than for its holder, whose clock may run slower. */
 export const leaseMargin = 1.2
 
-const noCounters = { corruptBlocks: 0, repairedBlocks: 0, resyncs: 0, bytesWritten: 0, bytesRead: 0 }
-
 /** What a server is before it is heard. */
 export const unheard = (record: ServerRecord, nowMs: number): Server => ({
   record,
@@ -130,7 +130,9 @@ export const unheard = (record: ServerRecord, nowMs: number): Server => ({
   heardMs: nowMs,
   freeBytes: 0,
   full: false,
-  counters: noCounters,
+  counters: zeroCounters(),
+  resyncs: [],
+  resyncsWaiting: 0,
   missing: new Set(),
   behind: [],
   pending: undefined,

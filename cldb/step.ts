@@ -248,11 +248,13 @@ function markCreated(draft: Draft, container: Container): Container {
 }
 
 function heartbeat(draft: Draft, request: Request<'heartbeat'>): void {
-  const { capacityBytes, freeBytes, full, counters } = request
+  const { capacityBytes, freeBytes, full, counters, resyncs, resyncsWaiting } = request
+  const heardMs = draft.nowMs
   confirm(draft, request.server, request.incarnation)
   const server = draft.session(request.server, request.incarnation)
   const record = server.record.capacityBytes === capacityBytes ? server.record : { ...server.record, capacityBytes }
-  draft.servers.set(request.server, { ...server, record, freeBytes, full, counters, heardMs: draft.nowMs })
+  const told = { freeBytes, full, counters, resyncs, resyncsWaiting }
+  draft.servers.set(request.server, { ...server, ...told, record, heardMs })
   for (const { container: id, sizeBytes } of request.sizes) {
     const container = draft.containers.get(id)
     if (container?.master !== request.server) continue

@@ -12,7 +12,7 @@ import { Failure } from '../protocol/failures.ts'
 import { type ContainerId, type ServerId, serverId } from '../protocol/ids.ts'
 import { logger } from '../protocol/logging.ts'
 import type { Location } from '../protocol/messages/attributes.ts'
-import { control } from '../protocol/messages/control.ts'
+import { control, zeroCounters } from '../protocol/messages/control.ts'
 import { files } from '../protocol/messages/files.ts'
 import { replication } from '../protocol/messages/replication.ts'
 import { tcpTransport } from '../protocol/transport/tcp.ts'
@@ -71,7 +71,7 @@ export async function startFileserver(config: FileserverConfig): Promise<Running
     index,
     directory: `${config.directory}/containers`,
     log,
-    counters: { corruptBlocks: 0, repairedBlocks: 0, resyncs: 0, bytesWritten: 0, bytesRead: 0 },
+    counters: zeroCounters(),
     random: Math.random,
     connect: async (server, timeoutMs) => {
       const address = addresses.get(server)

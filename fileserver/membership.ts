@@ -127,6 +127,8 @@ export class Membership {
       full: environment.full(),
       counters: { ...environment.counters },
       sizes,
+      resyncs: [],
+      resyncsWaiting: 0,
     }
   }
 

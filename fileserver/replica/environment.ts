@@ -7,17 +7,10 @@ import type { Clock } from '../../protocol/clock.ts'
 import type { ContainerId, Epoch, ServerId } from '../../protocol/ids.ts'
 import type { Log } from '../../protocol/logging.ts'
 import type { Location } from '../../protocol/messages/attributes.ts'
+import type { Counters } from '../../protocol/messages/control.ts'
 import type { Connection } from '../../protocol/transport/transport.ts'
 import type { Disk } from '../disk.ts'
 import type { Index } from '../index/store.ts'
-
-export type Counters = {
-  corruptBlocks: number
-  repairedBlocks: number
-  resyncs: number
-  bytesWritten: number
-  bytesRead: number
-}
 
 export type Environment = {
   readonly self: ServerId

@@ -12,6 +12,7 @@ import {
   message,
   natural,
   nothing,
+  type Of,
   oneOf,
   optional,
   serverShape,
@@ -34,6 +35,37 @@ export const countersShape = message({
   resyncs: natural(),
   bytesWritten: natural(),
   bytesRead: natural(),
+  /** Reads and writes that the disk refused, and blocks that were not what was written. */
+  diskErrors: natural(),
+  /** Dead bytes that cleaning gave back. */
+  cleanedBytes: natural(),
+  scrubbedBytes: natural(),
+  /** Received to make or catch up replicas. */
+  resyncBytes: natural(),
+})
+
+export type Counters = { -readonly [name in keyof Of<typeof countersShape>]: number }
+
+/** The counters of a process that begins. */
+export const zeroCounters = (): Counters => ({
+  corruptBlocks: 0,
+  repairedBlocks: 0,
+  resyncs: 0,
+  bytesWritten: 0,
+  bytesRead: 0,
+  diskErrors: 0,
+  cleanedBytes: 0,
+  scrubbedBytes: 0,
+  resyncBytes: 0,
+})
+
+/** A replica that is being brought to its master's log, as the master sees it. */
+export const resyncShape = message({
+  container,
+  target: server,
+  doneBytes: natural(),
+  totalBytes: natural(),
+  bytesPerSecond: natural(),
 })
 
 export const serverStatusShape = message({
@@ -47,6 +79,8 @@ export const serverStatusShape = message({
   replicas: natural(),
   masters: natural(),
   counters: countersShape,
+  resyncs: list(resyncShape, 256),
+  resyncsWaiting: natural(),
 })
 
 export const volumeStatusShape = message({
@@ -86,6 +120,9 @@ export const control = {
         counters: countersShape,
         /** Of containers that this server masters and whose log's size changed. */
         sizes: list(message({ container, sizeBytes: natural() }), 1000),
+        /** Replicas that this server is bringing to its logs now, and how many wait for their turn. */
+        resyncs: list(resyncShape, 256),
+        resyncsWaiting: natural(),
       }),
       nothing,
     ),

@@ -3,6 +3,7 @@
  *
  * Durable records are kept apart, so that `restart` knows exactly what a new CLDB process would.
  */
+
 import { cldbConfig } from '../../cldb/config.ts'
 import type { Effect } from '../../cldb/draft.ts'
 import { locate } from '../../cldb/query.ts'
@@ -11,11 +12,12 @@ import { type Event, step } from '../../cldb/step.ts'
 import type { Failure, FailureCode } from '../../protocol/failures.ts'
 import { type ContainerId, containerId, epoch, type ServerId, serverId } from '../../protocol/ids.ts'
 import type { Location, Volume } from '../../protocol/messages/attributes.ts'
+import { zeroCounters } from '../../protocol/messages/control.ts'
 
 type Untimed<E> = E extends Event ? Omit<E, 'nowMs' | 'random'> : never
 type Request<K> = Extract<Event, { readonly type: K; readonly request: unknown }>['request']
 
-export const counters = { corruptBlocks: 0, repairedBlocks: 0, resyncs: 0, bytesWritten: 0, bytesRead: 0 }
+const counters = zeroCounters()
 /** `1` is server 0000000000000001. */
 export const server = (number: number): ServerId => serverId(number.toString(16).padStart(16, '0'))
 
@@ -48,6 +50,8 @@ export const beat = (
   full: false,
   counters,
   sizes: [],
+  resyncs: [],
+  resyncsWaiting: 0,
   ...more,
 })
 

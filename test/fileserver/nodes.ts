@@ -4,6 +4,7 @@
  * A test gives out configurations with `configure`, as the CLDB would; calls travel by function, on a later turn, with
  * payloads copied as a socket copies them. A node that is `cut` off answers nobody.
  */
+
 import { join } from 'node:path'
 import type { Test } from 'tap'
 import { followingHandlers } from '../../fileserver/following.ts'
@@ -17,6 +18,7 @@ import { payloadSums } from '../../protocol/hash.ts'
 import { type Sequence, type ServerId, serverId } from '../../protocol/ids.ts'
 import { silentLog } from '../../protocol/logging.ts'
 import type { Location } from '../../protocol/messages/attributes.ts'
+import { zeroCounters } from '../../protocol/messages/control.ts'
 import { replication } from '../../protocol/messages/replication.ts'
 import type { Connection, Payload } from '../../protocol/transport/transport.ts'
 import { container, e, type Place, place, type Wanted } from './world.ts'
@@ -50,7 +52,7 @@ export class Node {
       index,
       directory: here.directory,
       log: silentLog,
-      counters: { corruptBlocks: 0, repairedBlocks: 0, resyncs: 0, bytesWritten: 0, bytesRead: 0 },
+      counters: zeroCounters(),
       random: Math.random,
       connect: async (to) => nodes.connect(this, to),
       leased: () => true,

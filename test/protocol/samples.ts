@@ -5,7 +5,7 @@
  */
 import { clientId, containerId, epoch, type Fid, inode, sequence, serverId } from '../../protocol/ids.ts'
 import type { Attributes, Location, Volume } from '../../protocol/messages/attributes.ts'
-import type { control } from '../../protocol/messages/control.ts'
+import { type control, zeroCounters } from '../../protocol/messages/control.ts'
 import type { files } from '../../protocol/messages/files.ts'
 import type { replication } from '../../protocol/messages/replication.ts'
 import type { ReplyOf, RequestOf } from '../../protocol/messages/service.ts'
@@ -82,7 +82,16 @@ const volume: Volume = {
   topology: '/rack1',
   chunkBytes: 2 ** 28,
 }
-const counters = { corruptBlocks: 1, repairedBlocks: 2, resyncs: 3, bytesWritten: 2 ** 41, bytesRead: 5 }
+const counters = { ...zeroCounters(), corruptBlocks: 1, repairedBlocks: 2, resyncs: 3, bytesWritten: 2 ** 41 }
+const resyncs = [
+  {
+    container: containerId(7),
+    target: serverId('00000000000000ab'),
+    doneBytes: 5,
+    totalBytes: 2 ** 40,
+    bytesPerSecond: 9,
+  },
+]
 
 export const fileSamples: Samples<typeof files.calls> = {
   getattr: { request: { fid }, reply: { attributes } },
@@ -224,6 +233,8 @@ export const controlSamples: Samples<typeof control.calls> = {
       freeBytes: 0,
       full: true,
       counters,
+      resyncs,
+      resyncsWaiting: 3,
       sizes: [{ container: containerId(17), sizeBytes: 12_345 }],
     },
     reply: {},
@@ -268,6 +279,8 @@ export const controlSamples: Samples<typeof control.calls> = {
           replicas: 40,
           masters: 13,
           counters,
+          resyncs,
+          resyncsWaiting: 3,
         },
       ],
       volumes: [{ volume, containers: 6, underReplicated: 1, unavailable: 0 }],

@@ -20,7 +20,7 @@ import { Failure } from '../../protocol/failures.ts'
 import { type ContainerId, type ServerId, serverId } from '../../protocol/ids.ts'
 import type { Log } from '../../protocol/logging.ts'
 import type { Location } from '../../protocol/messages/attributes.ts'
-import { control } from '../../protocol/messages/control.ts'
+import { control, zeroCounters } from '../../protocol/messages/control.ts'
 import { files } from '../../protocol/messages/files.ts'
 import { replication } from '../../protocol/messages/replication.ts'
 import { served } from '../../protocol/transport/transport.ts'
@@ -135,7 +135,7 @@ export class Server {
       index,
       directory: '/pool/containers',
       log,
-      counters: { corruptBlocks: 0, repairedBlocks: 0, resyncs: 0, bytesWritten: 0, bytesRead: 0 },
+      counters: zeroCounters(),
       random,
       connect: async (server, timeoutMs) => {
         const address = addresses.get(server)
