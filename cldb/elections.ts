@@ -11,10 +11,12 @@ import type { Draft } from './draft.ts'
 import { pick } from './placement.ts'
 import type { Container } from './state.ts'
 
-const candidates = (draft: Draft, container: Container): readonly ServerId[] =>
-  container.inSync.filter(
-    (id) => draft.isAlive(id) && draft.servers.get(id)?.missing.has(container.container) === false,
-  )
+/** Members that hold a replica; where none does and the container was never served, any can begin it. */
+function candidates(draft: Draft, container: Container): readonly ServerId[] {
+  const alive = container.inSync.filter((id) => draft.isAlive(id))
+  const holders = alive.filter((id) => !draft.servers.get(id)!.missing.has(container.container))
+  return holders.length > 0 || container.created ? holders : alive
+}
 
 /** The master's process is gone, and never acts for this epoch again: durable, because its server may return as another process. */
 export function vacate(draft: Draft, container: Container): void {

@@ -52,7 +52,7 @@ export type Server = {
 
 /**
  * A container's configuration, durable. `master` is absent from the loss of its process until the next is chosen.
- * `created`: some server is known to hold a replica; before that a member without one has lost nothing.
+ * `created`: a master has served it, so every member holds a replica; before that a member without one has lost nothing.
  */
 export type Container = {
   readonly container: ContainerId

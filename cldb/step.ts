@@ -193,12 +193,12 @@ function outdated(draft: Draft, { server, replicas }: Registration): readonly Co
     .map((replica) => replica.container)
 }
 
-/** Containers that count on the server but whose replica it does not list. */
+/** Containers that count on the server but whose replica it does not list: it lost them, or never made them. */
 function missingReplicas(draft: Draft, id: ServerId, held: ReadonlySet<ContainerId>): Set<ContainerId> {
   const missing = new Set<ContainerId>()
   for (const container of draft.state.containersOf.get(id) ?? []) {
-    const { created, inSync } = draft.containers.get(container)!
-    if (created && inSync.includes(id) && !held.has(container)) missing.add(container)
+    const { inSync } = draft.containers.get(container)!
+    if (inSync.includes(id) && !held.has(container)) missing.add(container)
   }
   return missing
 }
@@ -219,7 +219,7 @@ function noteStrays(draft: Draft, id: ServerId, held: ReadonlySet<ContainerId>):
 
 /** What a server's registration means to one container that names it. */
 function returned(draft: Draft, named: Container, id: ServerId, held: boolean, sameProcess: boolean): void {
-  let container = held ? markCreated(draft, named) : named
+  let container = named
   if (!sameProcess && container.master === id) {
     vacate(draft, container)
     container = draft.containers.get(container.container)!
@@ -240,11 +240,19 @@ function returned(draft: Draft, named: Container, id: ServerId, held: boolean, s
   else draft.assign(container.master, container.container)
 }
 
-function markCreated(draft: Draft, container: Container): Container {
-  if (container.created) return container
-  const created = { ...container, created: true }
-  draft.containers.set(container.container, created)
-  return created
+/** The master serves: every member of the in-sync set has stored its beginning. */
+function created(draft: Draft, container: Container): void {
+  if (container.created) return
+  draft.containers.set(container.container, { ...container, created: true })
+  for (const member of container.inSync) holds(draft, member, container.container)
+}
+
+function holds(draft: Draft, id: ServerId, container: ContainerId): void {
+  const server = draft.servers.get(id)
+  if (!server?.missing.has(container)) return
+  const missing = new Set(server.missing)
+  missing.delete(container)
+  draft.servers.set(id, { ...server, missing })
 }
 
 function heartbeat(draft: Draft, request: Request<'heartbeat'>): void {
@@ -259,7 +267,7 @@ function heartbeat(draft: Draft, request: Request<'heartbeat'>): void {
     const container = draft.containers.get(id)
     if (container?.master !== request.server) continue
     draft.sizes.set(id, sizeBytes)
-    markCreated(draft, container)
+    created(draft, container)
   }
 }
 
@@ -316,15 +324,9 @@ function reconfigure(draft: Draft, request: Request<'reconfigure'>): void {
     throw new Failure('INVALID', `container ${request.container}: only a resyncing replica can be added`)
   const added = [...new Set(add)]
   const removed = [...new Set(remove)]
-  draft.configure(markCreated(draft, container), {
+  draft.configure(container, {
     inSync: [...container.inSync.filter((member) => !removed.includes(member)), ...added],
     resyncing: [...container.resyncing.filter((member) => !added.includes(member)), ...removed],
   })
-  for (const member of added) {
-    const joined = draft.servers.get(member)
-    if (!joined?.missing.has(container.container)) continue
-    const missing = new Set(joined.missing)
-    missing.delete(container.container)
-    draft.servers.set(member, { ...joined, missing })
-  }
+  for (const member of added) holds(draft, member, container.container)
 }

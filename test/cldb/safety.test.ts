@@ -2,7 +2,7 @@
  * The CLDB under random faults: crashes of servers and of itself, late and lost messages, clocks that run slow, lost replicas.
  *
  * The fileservers are models that obey only the protocol: a process acts as master while its own clock says that its
- * lease runs and the last that it was told names it; a write is acknowledged when all members of the in-sync set hold
+ * lease runs and the last that it was told names it; heartbeats extend its lease once it has heard all that its stream begins with; a write is acknowledged when all members of the in-sync set hold
  * it. Claimed: never two masters at once, never two of one epoch, no acknowledged write lost; and when the faults
  * end, everything is in sync again. A failure prints its seed.
  */
@@ -26,11 +26,22 @@ type Process = {
   readonly masters: Map<ContainerId, Location>
   /** What it asked of the CLDB in the present epoch: asked again until it hears of the next. */
   readonly requests: Map<ContainerId, { readonly remove: readonly ServerId[]; readonly add: readonly ServerId[] }>
+  /** Containers whose beginning all members have stored in the present epoch: it serves them. */
+  readonly serving: Set<ContainerId>
   registered: boolean
+  stream: Stream | undefined
+  /** When the last call was sent that the CLDB answered well. */
+  answeredMs: number
   leaseEndMs: number
   beatMs: number
   /** Until then no message passes between it and the CLDB; what its stream carries waits. */
   cutMs: number
+}
+
+/** A stream of assignments; `heard`: what it begins with has arrived. */
+type Stream = {
+  readonly process: Process
+  heard: boolean
 }
 
 /** A storage pool: number of the last write and highest epoch of each replica. Outlives its processes. */
@@ -39,13 +50,15 @@ type Pool = {
   process: Process | undefined
   /** In order: what is under way to its stream, and when the last of it arrives. */
   streamMs: number
+  /** Until then reconfigurations that its processes asked for are under way. */
+  askedMs: number
 }
 
 class Simulation {
   readonly world: World
   private readonly random: Random
   private readonly pools = new Map<number, Pool>()
-  private readonly streams = new Map<ServerId, Process>()
+  private readonly streams = new Map<ServerId, Stream>()
   private readonly acknowledged = new Map<ContainerId, number>()
   private readonly masters = new Map<string, string>()
   private readonly configurations = new Map<string, string>()
@@ -58,7 +71,7 @@ class Simulation {
     this.random = randomFrom(seed)
     this.world = new World({ config, random: this.random })
     for (let number = 1; number <= serverCount; number++)
-      this.pools.set(number, { replicas: new Map(), process: undefined, streamMs: 0 })
+      this.pools.set(number, { replicas: new Map(), process: undefined, streamMs: 0, askedMs: 0 })
   }
 
   run(ms: number, faults: boolean): void {
@@ -112,18 +125,28 @@ class Simulation {
       incarnation: ++this.incarnations,
       masters: new Map(),
       requests: new Map(),
+      serving: new Set(),
       registered: false,
+      stream: undefined,
+      answeredMs: 0,
       leaseEndMs: 0,
       beatMs: 0,
       cutMs: 0,
     }
     for (const [id, replica] of pool.replicas) {
-      // A disk may lose a replica, but not the last one that holds what was acknowledged.
+      // A disk may lose a replica, but not the last one that holds what was acknowledged, nor may it soon be the last.
       const complete = [...this.pools.values()].filter(
         (other) => other !== pool && (other.replicas.get(id)?.version ?? 0) >= (this.acknowledged.get(id) ?? 0),
       )
       const inSync = complete.filter((other) => this.world.at(id)?.inSync.some((member) => this.pool(member) === other))
-      if (this.faults && inSync.length > 1 && replica.version > 0 && this.chance(0.2)) pool.replicas.delete(id)
+      if (
+        this.faults &&
+        this.world.nowMs > pool.askedMs &&
+        inSync.length > 1 &&
+        replica.version > 0 &&
+        this.chance(0.2)
+      )
+        pool.replicas.delete(id)
     }
     this.register(number, pool, pool.process)
   }
@@ -132,9 +155,13 @@ class Simulation {
     return this.pools.get(numberOf(member)!)!
   }
 
+  private extend(process: Process): void {
+    process.leaseEndMs = process.answeredMs + leaseMs * slowness
+  }
+
   private register(number: number, pool: Pool, process: Process): void {
+    const sentMs = this.world.nowMs
     process.registered = false
-    process.masters.clear()
     process.beatMs = this.world.nowMs + 1000 // tried again then
     const request = registration(number, process.incarnation, [...pool.replicas.keys()])
     this.later(() => {
@@ -143,6 +170,8 @@ class Simulation {
       this.later(() => {
         if (pool.process !== process || process.registered) return
         process.registered = true
+        process.stream = undefined
+        process.answeredMs = sentMs
         process.beatMs = 0
       })
     })
@@ -151,7 +180,9 @@ class Simulation {
   private open(number: number, pool: Pool, process: Process): void {
     if (pool.process !== process) return
     pool.streamMs = 0
-    this.streams.set(server(number), process)
+    const stream = { process, heard: false }
+    process.stream = stream
+    this.streams.set(server(number), stream)
     const { incarnation } = process
     if (!this.accepted({ type: 'assignments', request: { server: server(number), incarnation } }))
       this.streams.delete(server(number))
@@ -167,21 +198,24 @@ class Simulation {
     }
   }
 
-  /** Effects become messages on the streams, each stream in order. */
+  /** Effects become messages on the streams, each stream in order; a greeting is heard with all that came with it. */
   private tell(effects: ReturnType<World['send']>): void {
-    for (const effect of effects) {
-      if (effect.type === 'greet') continue
-      const process = this.streams.get(effect.server)
+    const greetingsLast = [...effects].sort((a, b) => Number(a.type === 'greet') - Number(b.type === 'greet'))
+    for (const effect of greetingsLast) {
+      const stream = this.streams.get(effect.server)
       const pool = this.pool(effect.server)
-      if (process === undefined) continue
-      const { container } = effect
-      const location = this.world.at(container)
+      if (stream === undefined) continue
+      const { process } = stream
+      const location = effect.type === 'greet' ? undefined : this.world.at(effect.container)
       pool.streamMs = this.later(
         () => {
-          if (pool.process !== process || this.streams.get(effect.server) !== process) return
-          if (effect.type === 'discard') this.discard(pool, effect.server, container)
-          else if (location.master === effect.server) this.assume(pool, process, location)
-          else process.masters.delete(container)
+          if (pool.process !== process || process.stream !== stream) return
+          if (effect.type === 'greet') {
+            stream.heard = true
+            this.extend(process)
+          } else if (effect.type === 'discard') this.discard(pool, effect.server, effect.container)
+          else if (location?.master === effect.server) this.assume(pool, process, location)
+          else this.stepDown(process, effect.container)
         },
         Math.max(pool.streamMs, process.cutMs),
       )
@@ -199,8 +233,14 @@ class Simulation {
     const replica = pool.replicas.get(location.container)
     if (replica !== undefined && replica.epoch > location.epoch) return
     pool.replicas.set(location.container, { epoch: location.epoch, version: replica?.version ?? 0 })
-    if (process.masters.get(location.container)?.epoch !== location.epoch) process.requests.delete(location.container)
+    if (process.masters.get(location.container)?.epoch !== location.epoch) this.stepDown(process, location.container)
     process.masters.set(location.container, location)
+  }
+
+  private stepDown(process: Process, container: ContainerId): void {
+    process.masters.delete(container)
+    process.requests.delete(container)
+    process.serving.delete(container)
   }
 
   private act(number: number, pool: Pool, process: Process): void {
@@ -212,7 +252,7 @@ class Simulation {
     if (
       nowMs >= process.cutMs &&
       process.registered &&
-      this.streams.get(server(number)) !== process &&
+      (process.stream === undefined || this.streams.get(server(number)) !== process.stream) &&
       this.chance(0.2)
     )
       this.later(() => this.open(number, pool, process))
@@ -222,15 +262,19 @@ class Simulation {
 
   private heartbeat(number: number, pool: Pool, process: Process): void {
     const sentMs = this.world.nowMs
+    const { stream } = process
     process.beatMs = sentMs + 300
     if (this.faults && this.chance(0.03)) return
-    const sizes = [...process.masters.keys()].map((container) => ({ container, sizeBytes: 1 }))
+    const sizes = [...process.serving].map((container) => ({ container, sizeBytes: 1 }))
     this.later(() => {
       const known = this.accepted({ type: 'heartbeat', request: beat(number, process.incarnation, { sizes }) })
       this.later(() => {
         if (pool.process !== process || !process.registered) return
         if (!known) this.register(number, pool, process)
-        else process.leaseEndMs = Math.max(process.leaseEndMs, sentMs + leaseMs * slowness)
+        else if (process.stream === stream) {
+          process.answeredMs = Math.max(process.answeredMs, sentMs)
+          if (stream?.heard) this.extend(process)
+        }
       })
     })
   }
@@ -240,7 +284,7 @@ class Simulation {
     const { container, epoch, inSync, resyncing } = location
     const own = pool.replicas.get(container)!
     if (own.epoch > epoch) {
-      process.masters.delete(container)
+      this.stepDown(process, container)
       return
     }
     const reached = (member: ServerId): boolean => {
@@ -257,6 +301,7 @@ class Simulation {
     const quorum = [...inSync, ...joining]
     for (const member of [...quorum, ...resyncing])
       if (reached(member)) this.pool(member).replicas.set(container, { epoch, version })
+    if (quorum.every(reached)) process.serving.add(container)
     if (quorum.every(reached) && inSync.length >= location.minimum) {
       this.acknowledged.set(container, version)
       this.writes++
@@ -269,12 +314,13 @@ class Simulation {
     if (idle || this.world.nowMs < process.cutMs || !this.chance(0.3)) return
     process.requests.set(container, request)
     const { incarnation } = process
-    this.later(() => {
+    const arrivesMs = this.later(() => {
       this.accepted({
         type: 'reconfigure',
         request: { server: server(number), incarnation, container, epoch, ...request },
       })
     })
+    pool.askedMs = Math.max(pool.askedMs, arrivesMs)
   }
 
   private check(): void {

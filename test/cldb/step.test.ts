@@ -156,6 +156,25 @@ t.test('a container that was never made', async (t) => {
   t.equal(world.at(1).master, server(3), 'and may make it, for nobody has lost anything')
 })
 
+t.test('a container that one member made and no master served', async (t) => {
+  const world = new World()
+  for (const number of [1, 2, 3]) world.join(number)
+  const first = numberOf(world.createVolume().master)!
+  const [second, third] = [1, 2, 3].filter((number) => number !== first) as [number, number]
+  world.kill(first)
+  while (world.at(1).master === undefined || world.at(1).master === server(first)) world.pass(50)
+  const maker = numberOf(world.at(1).master)!
+  const other = maker === second ? third : second
+  world.kill(maker)
+  while (world.at(1).master !== server(other)) world.pass(50)
+  t.strictSame(numbersOf(world.at(1).inSync), [other])
+  world.kill(other)
+  world.join(maker, 2, [1])
+  world.join(other, 2, [])
+  world.pass(2500)
+  t.equal(world.at(1).master, server(other), 'may be begun by a member that holds nothing: there was nothing to lose')
+})
+
 t.test('reconfigure', async (t) => {
   const { world, master, others } = cluster(4)
   const [one, two] = others as [number, number]
