@@ -10,7 +10,7 @@
  *   k  key of an operation           value: sequence (6 bytes), value
  *   e  object, block (u32)           value: sequence, extents (extents.ts)
  *   r  client (8 bytes)              value: the client's latest calls (retries.ts)
- *   s  segment                       value: what in it is live
+ *   s  segment                       value: what in it is live; empty: it was dropped, and its file may be there still
  *   m                                value: how far the log is applied
  */
 import { pack, unpack } from 'msgpackr'
@@ -270,13 +270,13 @@ export class ContainerIndex {
   }
 
   /**
-   * Moves the staged records up to `committed` into the index. One at a time: wait for it before the next.
-   * @returns the segments that those records drop: nothing in them is needed any more, durably.
+   * Moves the staged records up to `committed` into the index. One at a time: wait for it before the next. Afterwards
+   * nothing in the segments that those records drop is needed any more, durably (`liveness.dropped`).
    */
-  async flush(committed: Sequence, starts: Checkpoint['starts']): Promise<readonly Sequence[]> {
+  async flush(committed: Sequence, starts: Checkpoint['starts']): Promise<void> {
     let count = 0
     while (count < this.#pending.length && this.#pending[count]!.sequence <= committed) count++
-    if (count === 0) return []
+    if (count === 0) return
     const records = this.#pending.slice(0, count)
     const latest = records.at(-1)!
     const values = new Map<string, Uint8Array | undefined>()
@@ -313,7 +313,6 @@ export class ContainerIndex {
         if (staged !== undefined && staged.sequence <= latest.sequence) this.#staged.delete(name)
       }
     }
-    return drops
   }
 
   /** Forgets what is staged, after a rollback of the log; the caller stages again what the log still has. No flush may be running. */

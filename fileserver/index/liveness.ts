@@ -3,7 +3,7 @@
  *
  * Pure state. A put is live until its key is put or deleted again; payload bytes are live while an extent names them.
  * A deletion (of a key, or of a run of bytes) must stay as long as any older segment does: rebuilding the index from
- * the log would bring back what that segment still holds.
+ * the log would bring back what that segment still holds. A segment that was dropped is remembered until its file is gone.
  */
 import { type Sequence, sequence } from '../../protocol/ids.ts'
 
@@ -12,10 +12,15 @@ type Live = { keys: number; bytes: number; deletions: number }
 export class Liveness {
   readonly #segments = new Map<Sequence, Live>()
   readonly #changed = new Set<Sequence>()
+  readonly #dropped = new Set<Sequence>()
 
   /** @param stored values that `changed` gave, by segment. */
   constructor(stored: Iterable<readonly [Sequence, Uint8Array]>) {
     for (const [segment, value] of stored) {
+      if (value.length === 0) {
+        this.#dropped.add(segment)
+        continue
+      }
       const bytes = Buffer.from(value.buffer, value.byteOffset, value.byteLength)
       const [keys, live, deletions] = [0, 8, 16].map((at) => Number(bytes.readBigInt64LE(at)))
       this.#segments.set(segment, { keys: keys!, bytes: live!, deletions: deletions! })
@@ -36,14 +41,26 @@ export class Liveness {
 
   drop(segment: Sequence): void {
     this.#segments.delete(segment)
+    this.#dropped.add(segment)
     this.#changed.add(segment)
   }
 
-  /** @returns what has to be stored since the last call; no value for a dropped segment. */
+  /** Segments that were dropped, and whose files may be there still: the process may have ended in between. */
+  dropped(): Sequence[] {
+    return [...this.#dropped]
+  }
+
+  /** The file of a dropped segment is gone, durably. */
+  gone(segment: Sequence): void {
+    this.#dropped.delete(segment)
+    this.#changed.add(segment)
+  }
+
+  /** @returns what has to be stored since the last call: an empty value for a dropped segment, none when its file is gone. */
   changed(): { segment: Sequence; value: Uint8Array | undefined }[] {
     const changed = [...this.#changed].map((segment) => {
       const live = this.#segments.get(segment)
-      if (live === undefined) return { segment, value: undefined }
+      if (live === undefined) return { segment, value: this.#dropped.has(segment) ? Buffer.alloc(0) : undefined }
       const value = Buffer.alloc(24)
       value.writeBigInt64LE(BigInt(live.keys), 0)
       value.writeBigInt64LE(BigInt(live.bytes), 8)

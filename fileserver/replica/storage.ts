@@ -99,6 +99,7 @@ export class Storage {
       if (index.shouldFlush && known > index.applied) await storage.flush(sequence(known))
     }
     await storage.sync()
+    storage.#drop()
     return storage
   }
 
@@ -153,11 +154,20 @@ export class Storage {
   async #flush(committed: Sequence): Promise<void> {
     // What a resyncing replica hears of may not be durable here: the index and the state must not be ahead of the log.
     if (committed > this.log.durable) await this.sync()
-    const drops = await this.index.flush(committed, this.log.history.starts)
-    const { applied } = this.index
+    await this.index.flush(committed, this.log.history.starts)
+    this.#drop()
+  }
+
+  /** Removes the segments that applied records drop. */
+  #drop(): void {
+    const { applied, liveness } = this.index
+    const dropped = liveness.dropped()
     // The epochs that a dropped segment tells of must be known without it.
-    if (drops.length > 0) this.#save({ ...this.#state, starts: this.log.history.starts, committed: applied })
-    for (const segment of drops) this.log.drop(segment)
+    if (dropped.length > 0) this.#save({ ...this.#state, starts: this.log.history.starts, committed: applied })
+    for (const segment of dropped) {
+      this.log.drop(segment)
+      liveness.gone(segment)
+    }
   }
 
   /** @returns a segment in which nothing is live, if there is one. */

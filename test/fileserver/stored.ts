@@ -80,14 +80,16 @@ export async function read({ storage }: Stored, object: string, offset: number, 
   return Buffer.concat([...reading.payload])
 }
 
-/** Everything that the index holds of the container. */
+/** Everything that the index holds of the container, but that a segment was dropped: that is forgotten by and by. */
 export async function dump({ index }: Stored): Promise<Record<string, string>> {
   const found = await index.scan(containerPrefix(container), containerPrefix(containerId(container + 1)), 1_000_000)
   return Object.fromEntries(
-    found.map(({ key, value }) => [
-      Buffer.from(key).subarray(6).toString('latin1'),
-      Buffer.from(value).toString('base64'),
-    ]),
+    found
+      .filter(({ value }) => value.length > 0)
+      .map(({ key, value }) => [
+        Buffer.from(key).subarray(6).toString('latin1'),
+        Buffer.from(value).toString('base64'),
+      ]),
   )
 }
 

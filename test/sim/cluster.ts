@@ -21,6 +21,24 @@ export const replication = 3
 /** What no log line may say, unless disks were spoiled. */
 const alarming = ['the replica is damaged', 'asked to lead a container without a whole replica']
 
+const segmentsOf = ({ storage }: ContainerReplica): string =>
+  storage.log
+    .manifest()
+    .map(({ first }) => first)
+    .join(' ')
+
+type Files = readonly (readonly [path: string, content: Buffer])[]
+
+/** @returns where the files of two replicas differ. */
+function differing(name: string, files: Files, otherName: string, others: Files): string {
+  if (files.length !== others.length) return `${name} has ${files.length} segments, ${otherName} has ${others.length}`
+  const at = files.findIndex(([path, content], i) => path !== others[i]![0] || !content.equals(others[i]![1]))
+  const [path, ours] = files[at]!
+  const [, theirs] = others[at]!
+  const offset = ours.findIndex((byte, i) => byte !== theirs[i])
+  return `${name} and ${otherName} hold different bytes: ${path}, of ${ours.length} and ${theirs.length} bytes, at ${offset}`
+}
+
 export class Cluster implements World {
   readonly timeline = new Timeline()
   readonly problems = new Problems()
@@ -181,6 +199,9 @@ export class Cluster implements World {
           return `container ${container}: ${replica.core.self} is ${replica.core.role}`
         if (replica.storage.log.last !== first!.storage.log.last || replica.core.committed !== replica.storage.log.last)
           return `container ${container}: ${replica.core.self} has ${replica.core.committed} of ${replica.storage.log.last}`
+        // A segment is dropped when the index has taken the record that says so.
+        if (segmentsOf(replica) !== segmentsOf(first!))
+          return `container ${container}: ${inSync[0]} has segments ${segmentsOf(first!)}, ${inSync[i]} has ${segmentsOf(replica)}`
       }
     }
     return undefined
@@ -199,7 +220,7 @@ export class Cluster implements World {
           own.length === segments[0]!.length &&
           own.every(([path, content], k) => path === segments[0]![k]![0] && content.equals(segments[0]![k]![1]))
         if (!same)
-          this.report(`container ${container}: ${servers[i]!.name} and ${servers[0]!.name} hold different bytes`)
+          this.report(`container ${container}: ${differing(servers[0]!.name, segments[0]!, servers[i]!.name, own)}`)
       }
       const [first] = servers.map((server) => this.#replica(server, container)!)
       this.#checkCommitted(first!)

@@ -224,7 +224,12 @@ t.test('liveness', async (t) => {
   again.add(s(1), -3, -5, -7)
   t.equal(again.dead([s(1)]), 1, 'as bytes and back')
   again.drop(s(1))
-  t.strictSame(again.changed(), [{ segment: 1, value: undefined }])
+  const dropped = again.changed()
+  t.strictSame(dropped, [{ segment: 1, value: Buffer.alloc(0) }], 'its file may be there still')
+  const later = new Liveness(dropped.map(({ segment, value }) => [segment, value!] as const))
+  t.strictSame([later.dropped(), later.live()], [[1], []])
+  later.gone(s(1))
+  t.strictSame([later.dropped(), later.changed()], [[], [{ segment: 1, value: undefined }]])
 })
 
 t.test('segments are dropped when nothing in them is live, and what they held stays gone', async (t) => {

@@ -1,7 +1,7 @@
 /**
  * Claims about what one replica has on its disk: a crash at any moment leaves the log up to some record, and its state.
  */
-import { cpSync, existsSync, rmSync, writeFileSync } from 'node:fs'
+import { cpSync, existsSync, readdirSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import t from 'tap'
 import { randomFrom } from '../../names/random.ts'
@@ -101,6 +101,30 @@ t.test('the index is never ahead of what is durable', async (t) => {
   await close(now)
 })
 
+t.test('a segment that was dropped when the process died goes when the replica is opened', async (t) => {
+  const here = place(t)
+  let now = await stored(here, 'a', 'create')
+  add(now, { changes: [put('k', 'old', true)] })
+  const dropped = now.storage.log.manifest()[0]!.first
+  add(now, { changes: [put('k', 'new')] })
+  const { disk } = here
+  add(now, { kind: 'dropSegment', result: dropped })
+  const { remove } = disk
+  Object.assign(disk, {
+    remove: () => {
+      throw new Error('the process ends')
+    },
+  })
+  await t.rejects(now.storage.flush(s(3)), /the process ends/)
+  Object.assign(disk, { remove })
+  await close(now)
+  t.equal(segmentsIn(join(here.directory, 'a')), 2)
+  now = await stored(here, 'a', 'open')
+  t.equal(now.storage.log.manifest().length, 1, 'as on every other replica')
+  t.equal(segmentsIn(join(here.directory, 'a')), 1)
+  await close(now)
+})
+
 t.test('the highest epoch is remembered', async (t) => {
   const here = place(t)
   let now = await stored(here, 'a', 'create')
@@ -163,6 +187,9 @@ t.test('records that make no sense stop the replica: the log has them already', 
   t.throws(() => other.storage.receive(nonsense.payload), /makes no sense/)
   for (const one of [master, follower, broken, other]) await close(one)
 })
+
+const segmentsIn = (directory: string): number =>
+  readdirSync(directory).filter((name) => name.endsWith('.segment')).length
 
 function draftOf(changes: Buffer) {
   const { sums, payload, payloadBytes } = { sums: Buffer.alloc(0), payload: [], payloadBytes: 0 }
