@@ -9,8 +9,9 @@ import { isFailure } from '../protocol/failures.ts'
 import { type ClientId, type ContainerId, clientId } from '../protocol/ids.ts'
 import { files } from '../protocol/messages/files.ts'
 import { type Orphan, orphans, reclaimed } from './names/operations.ts'
+import { noTicket } from './replica/addition.ts'
 import type { Environment } from './replica/environment.ts'
-import { type ContainerReplica, noTicket } from './replica/replica.ts'
+import type { ContainerReplica } from './replica/replica.ts'
 import type { Replicas } from './replicas.ts'
 
 const everyMs = 1000

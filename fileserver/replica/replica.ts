@@ -7,35 +7,21 @@
  */
 import { Failure, isFailure } from '../../protocol/failures.ts'
 import type { ContainerId, Sequence, ServerId } from '../../protocol/ids.ts'
-import type { Location, Ticket, Token } from '../../protocol/messages/attributes.ts'
-import { replication } from '../../protocol/messages/replication.ts'
+import type { Location, Token } from '../../protocol/messages/attributes.ts'
 import type { Payload } from '../../protocol/transport/transport.ts'
 import type { Change, View } from '../index/changes.ts'
 import { encodeChanges } from '../log/changes-codec.ts'
 import { epochAt } from '../log/history.ts'
-import { type RecordKind, recordBytes } from '../log/record.ts'
+import { recordBytes } from '../log/record.ts'
+import { type Addition, bare } from './addition.ts'
 import { Batching } from './batching.ts'
 import type { Environment } from './environment.ts'
 import { Members } from './members.ts'
-import { type Reading, readObject } from './reader.ts'
+import { copies, type Reading, readObject } from './reader.ts'
 import { acknowledges, type Effect, type Event, initial, type Replica, step } from './step.ts'
 import type { Storage } from './storage.ts'
-import { Waiters } from './waiters.ts'
+import { Answers } from './waiters.ts'
 
-/** What an operation adds to the log. */
-export type Addition = {
-  readonly kind: RecordKind
-  readonly stable: boolean
-  readonly ticket: Ticket
-  readonly result: number
-  readonly changes: readonly Change[]
-  readonly sums: Uint8Array
-  readonly payload: Payload
-  readonly payloadBytes: number
-}
-
-export const noTicket: Ticket = { client: 0 as never, number: 0, oldest: 0 }
-const nothing = { sums: new Uint8Array(), payload: [], payloadBytes: 0, ticket: noTicket }
 /** The index takes committed records at the latest this long after they were committed. */
 const flushMs = 50
 
@@ -48,8 +34,7 @@ export class ContainerReplica {
   readonly #environment: Environment
   readonly #onStopped: (replica: ContainerReplica, led: boolean) => void
   readonly #foundation: (location: Location) => readonly Change[]
-  readonly #committed = new Waiters()
-  readonly #received = new Waiters()
+  readonly #answers = new Answers()
   readonly #members: Members
   readonly #batching: Batching
   #core: Replica
@@ -170,24 +155,18 @@ export class ContainerReplica {
 
   /** @returns nothing when what was seen (by default since `look`) is settled already. */
   settled(seen = this.storage.index.seen()): Promise<void> | undefined {
-    const { stable, unstable } = seen
-    const { committed, received } = this.#core
-    if (stable <= committed && unstable <= received) return undefined
-    return Promise.all([
-      stable > committed ? this.#committed.wait(stable) : undefined,
-      unstable > received ? this.#received.wait(unstable) : undefined,
-    ]).then(() => {})
+    return this.#answers.settled(seen, this.#core)
   }
 
   /** Appends a record; the promise settles when it may be acknowledged. */
   append(addition: Addition): { readonly sequence: Sequence; readonly acknowledged: Promise<void> } {
     const at = this.#append(addition)
-    return { sequence: at, acknowledged: (addition.stable ? this.#committed : this.#received).wait(at) }
+    return { sequence: at, acknowledged: this.#answers.wait(at, addition.stable) }
   }
 
   /** Settles when the record of an earlier call may be acknowledged (again). */
   acknowledged(at: Sequence, stable: boolean): Promise<void> {
-    return (stable ? this.#committed : this.#received).wait(at)
+    return this.#answers.wait(at, stable)
   }
 
   /** @param at a record's sequence, maybe of an earlier epoch; 0 for what is surely committed. */
@@ -206,7 +185,7 @@ export class ContainerReplica {
       )
     if (token.sequence <= this.#core.committed) return
     this.#syncAll()
-    await this.#committed.wait(token.sequence)
+    await this.#answers.wait(token.sequence, true)
   }
 
   /** The bytes [offset, offset + length) of an object. */
@@ -216,7 +195,7 @@ export class ContainerReplica {
     const extents = index.extents(object, offset, offset + length)
     counters.bytesRead += length
     return readObject(log, extents, offset, length, {
-      copies: (segment, at, size) => this.#copies(segment, at, size),
+      copies: (segment, at, size) => copies(this.#environment, this.container, this.location, segment, at, size),
       found: () => {
         counters.corruptBlocks += 1
         this.#environment.log.warn({ container: this.container }, 'a damaged block was found')
@@ -225,21 +204,6 @@ export class ContainerReplica {
         counters.repairedBlocks += 1
       },
     })
-  }
-
-  async *#copies(first: Sequence, offset: number, length: number): AsyncGenerator<Payload> {
-    const { connect, limits } = this.#environment
-    const others = (this.location?.inSync ?? []).filter((server) => server !== this.#core.self)
-    for (const server of others) {
-      try {
-        const connection = await connect(server, limits.replicaTimeoutMs)
-        const request = { container: this.container, first, offset, length }
-        const answer = await connection.call(replication.calls.segment, request, { timeoutMs: limits.replicaTimeoutMs })
-        yield answer.payload
-      } catch (error) {
-        if (!isFailure(error)) throw error
-      }
-    }
   }
 
   dispatch(event: Event): void {
@@ -348,8 +312,7 @@ export class ContainerReplica {
     if (this.stopped === undefined) this.storage.log.write()
     this.#batching.restart()
     const failure = new Failure('NOT_MASTER', `no longer the master of container ${this.container}`)
-    this.#committed.fail(failure)
-    this.#received.fail(failure)
+    this.#answers.fail(failure)
   }
 
   #startEpoch(): void {
@@ -358,7 +321,7 @@ export class ContainerReplica {
     this.storage.log.write()
     this.#batching.restart()
     const changes = this.storage.log.last === 0 && this.location !== undefined ? this.#foundation(this.location) : []
-    const at = this.#append({ ...nothing, kind: 'epochStart', stable: true, result: 0, changes })
+    const at = this.#append({ ...bare, kind: 'epochStart', stable: true, result: 0, changes })
     this.#dispatch({ type: 'epochStarted', sequence: at })
   }
 
@@ -404,12 +367,9 @@ export class ContainerReplica {
   }
 
   #advance(): void {
-    const { committed, received, role } = this.#core
+    const { committed, role } = this.#core
     if (role === 'master') {
-      if (acknowledges(this.#core) && this.#environment.leased()) {
-        this.#committed.advance(committed)
-        this.#received.advance(received)
-      }
+      if (acknowledges(this.#core) && this.#environment.leased()) this.#answers.advance(this.#core)
       this.#batching.committed(committed)
     }
     if (committed <= this.storage.index.applied) return
@@ -432,7 +392,7 @@ export class ContainerReplica {
     const dead = this.storage.dead()
     if (dead === undefined || dead === this.#dropping) return
     this.#dropping = dead
-    this.#append({ ...nothing, kind: 'dropSegment', stable: true, result: dead, changes: [] })
+    this.#append({ ...bare, kind: 'dropSegment', stable: true, result: dead, changes: [] })
   }
 
   async #reconfigure(remove: readonly ServerId[], add: readonly ServerId[]): Promise<void> {

@@ -5,6 +5,7 @@
  */
 import type { Failure } from '../../protocol/failures.ts'
 import type { Sequence } from '../../protocol/ids.ts'
+import type { Seen } from '../index/container-index.ts'
 
 type Waiter = { readonly sequence: Sequence; readonly resolve: () => void; readonly reject: (failure: Failure) => void }
 
@@ -28,6 +29,41 @@ export class Waiters {
 
   get count(): number {
     return this.#list.length
+  }
+}
+
+type Watermarks = { readonly committed: Sequence; readonly received: Sequence }
+
+/**
+ * A stable record is settled when it is committed, an unstable one when every member of the quorum received it (step.ts
+ * says what both mean).
+ */
+export class Answers {
+  readonly #committed = new Waiters()
+  readonly #received = new Waiters()
+
+  /** Settles when the record at `at` may be acknowledged. */
+  wait(at: Sequence, stable: boolean): Promise<void> {
+    return (stable ? this.#committed : this.#received).wait(at)
+  }
+
+  /** @returns nothing when what was seen is settled already. */
+  settled({ stable, unstable }: Seen, { committed, received }: Watermarks): Promise<void> | undefined {
+    if (stable <= committed && unstable <= received) return undefined
+    return Promise.all([
+      stable > committed ? this.#committed.wait(stable) : undefined,
+      unstable > received ? this.#received.wait(unstable) : undefined,
+    ]).then(() => {})
+  }
+
+  advance({ committed, received }: Watermarks): void {
+    this.#committed.advance(committed)
+    this.#received.advance(received)
+  }
+
+  fail(failure: Failure): void {
+    this.#committed.fail(failure)
+    this.#received.fail(failure)
   }
 }
 
