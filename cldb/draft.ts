@@ -126,6 +126,22 @@ export class Draft {
     return after
   }
 
+  /** The master serves: every member of the in-sync set has stored its beginning. */
+  created(container: Container): void {
+    if (container.created) return
+    this.containers.set(container.container, { ...container, created: true })
+    for (const member of container.inSync) this.holds(member, container.container)
+  }
+
+  /** The server has a replica of the container (again). */
+  holds(id: ServerId, container: ContainerId): void {
+    const server = this.servers.get(id)
+    if (!server?.missing.has(container)) return
+    const missing = new Set(server.missing)
+    missing.delete(container)
+    this.servers.set(id, { ...server, missing })
+  }
+
   assign(server: ServerId, container: ContainerId): void {
     this.effects.push({ type: 'assign', server, container })
   }

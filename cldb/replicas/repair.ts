@@ -4,10 +4,10 @@
  * Pure. A container is touched only while its master is alive, so a change can never take away the last live copy; what
  * cannot be repaired now (no server to use) keeps its place in the queue of those that need attention.
  */
-import type { ContainerId, ServerId } from '../protocol/ids.ts'
-import type { Volume } from '../protocol/messages/attributes.ts'
-import type { Draft } from './draft.ts'
-import { type Container, members } from './state.ts'
+import type { ContainerId, ServerId } from '../../protocol/ids.ts'
+import type { Volume } from '../../protocol/messages/attributes.ts'
+import type { Draft } from '../draft.ts'
+import { type Container, members } from '../state.ts'
 
 /** Containers looked at in one step: bounds the step's time and its batch. */
 const containersPerStep = 500

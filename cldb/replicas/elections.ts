@@ -6,10 +6,10 @@
  * was master before may still hold its lease.
  */
 
-import type { ContainerId, ServerId } from '../protocol/ids.ts'
-import type { Draft } from './draft.ts'
-import { pick } from './placement.ts'
-import type { Container } from './state.ts'
+import type { ContainerId, ServerId } from '../../protocol/ids.ts'
+import type { Draft } from '../draft.ts'
+import { pick } from '../placement.ts'
+import type { Container } from '../state.ts'
 
 /** Members that hold a replica; where none does and the container was never served, any can begin it. */
 function candidates(draft: Draft, container: Container): readonly ServerId[] {
