@@ -28,22 +28,55 @@ type Entry<O> = {
 /** Places tried at most: a history that needs more is not decided. */
 const triesMax = 60_000
 
+/** A state that was met, and where its operations led to. */
+type Met<S> = { readonly state: S; readonly name: string; readonly steps: Map<number, Met<S> | undefined> }
+
+/** The states of one search: the same ones are met again and again. */
+class States<S, O> {
+  readonly first: Met<S>
+  readonly #model: Model<S, O>
+  readonly #met = new Map<string, Met<S>>()
+
+  constructor(model: Model<S, O>) {
+    this.#model = model
+    this.first = this.#named(model.initial)
+  }
+
+  after(from: Met<S>, index: number, { what, returned }: Operation<O>): Met<S> | undefined {
+    if (from.steps.has(index)) return from.steps.get(index)
+    const state = this.#model.step(from.state, what, returned !== Number.POSITIVE_INFINITY)
+    const next = state === undefined ? undefined : this.#named(state)
+    from.steps.set(index, next)
+    return next
+  }
+
+  #named(state: S): Met<S> {
+    const key = this.#model.key(state)
+    let met = this.#met.get(key)
+    if (met === undefined) {
+      met = { state, name: String.fromCodePoint(this.#met.size), steps: new Map() }
+      this.#met.set(key, met)
+    }
+    return met
+  }
+}
+
 /** @returns whether the history is linearizable; nothing when that could not be found out in reasonable time. */
 export function isLinearizable<S, O>(model: Model<S, O>, operations: readonly Operation<O>[]): boolean | undefined {
   const head = entriesOf(operations)
-  const done = new Uint8Array(Math.ceil(operations.length / 8))
+  const done = Buffer.alloc(Math.ceil(operations.length / 8))
   const tried = new Set<string>()
-  const path: { readonly entry: Entry<O>; readonly state: S }[] = []
-  let state = model.initial
+  const path: { readonly entry: Entry<O>; readonly state: Met<S> }[] = []
+  const states = new States(model)
+  let state = states.first
   let entry = head.after
   while (head.after !== undefined) {
     const at: Entry<O> = entry!
     if (at.match !== undefined) {
-      const { what, returned } = at.operation
-      const next = model.step(state, what, returned !== Number.POSITIVE_INFINITY)
+      const next = states.after(state, at.index, at.operation)
       if (next !== undefined) {
         flip(done, at.index)
-        const key = `${Buffer.from(done.buffer).toString('latin1')}|${model.key(next)}`
+        const key = next.name + done.toString('latin1')
         if (!tried.has(key)) {
           if (tried.size >= triesMax) return undefined
           tried.add(key)
