@@ -17,7 +17,7 @@ import { type Entry, entriesAfter, isHeadAt, markAt, readRecords, segmentAt } fr
 import { type EpochStart, extended, type History, shortened } from './history.ts'
 import { type Known, openSegments, surelyDurable, writeAgain } from './open.ts'
 import { type Draft, decodeHeader, encodeHead, type Header, parseRecords, recordBytes } from './record.ts'
-import { advance, createSegment, type Segment, segmentHeaderBytes } from './segment.ts'
+import { advance, createSegment, encodeHeader, type Mark, type Segment } from './segment.ts'
 
 /** A segment that has reached this size takes no further record. */
 const segmentBytesDefault = 64 * 1024 * 1024
@@ -103,6 +103,11 @@ export class Log {
   /** Rises when something else than the log's end changes. */
   get changes(): number {
     return this.#cuts + this.#repairs
+  }
+
+  /** How often the log was cut: what was read of its end before may have changed. */
+  get cuts(): number {
+    return this.#cuts
   }
 
   get dirtyBytes(): number {
@@ -263,10 +268,16 @@ export class Log {
     return isHeadAt(this.#segment(first), offset, head)
   }
 
-  /** Overwrites damaged bytes with right ones (read repair). */
+  /** How a segment begins: its header, as it has to be, and where its first record stands. @throws Failure NOT_FOUND */
+  beginningOf(first: Sequence): { readonly header: Buffer; readonly start: Mark } {
+    const { marks, previous } = this.#segment(first)
+    return { header: encodeHeader(this.container, marks[0]!, previous), start: marks[0]! }
+  }
+
+  /** Overwrites damaged bytes with right ones (read repair, scrub). */
   repair(first: Sequence, offset: number, bytes: Uint8Array): void {
     const segment = this.#segment(first)
-    assert(offset >= segmentHeaderBytes && offset + bytes.length <= segment.end.offset, 'repair stays in the log')
+    assert(offset + bytes.length <= segment.end.offset, 'repair stays in the log')
     segment.file.write([bytes], offset)
     this.#repairs += 1
     this.#dirty.add(segment)

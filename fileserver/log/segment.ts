@@ -32,7 +32,8 @@ export type Segment = {
   end: Mark
 }
 
-function encodeHeader(container: ContainerId, start: Mark, previous: Sequence): Buffer {
+/** The segment's first bytes. */
+export function encodeHeader(container: ContainerId, start: Mark, previous: Sequence): Buffer {
   const bytes = Buffer.alloc(segmentHeaderBytes)
   bytes.writeUInt32LE(magic, 0)
   bytes.writeUInt32LE(version, 4)
