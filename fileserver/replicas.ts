@@ -14,7 +14,7 @@ import { ContainerIndex } from './index/container-index.ts'
 import type { SegmentInfo } from './log/log.ts'
 import { containerDirectory, containersIn } from './pool.ts'
 import type { Environment } from './replica/environment.ts'
-import { installed, installSegments } from './replica/install.ts'
+import { disown, installed, installSegments } from './replica/install.ts'
 import { ContainerReplica } from './replica/replica.ts'
 import { type State, Storage, type StorageOptions } from './replica/storage.ts'
 
@@ -122,6 +122,19 @@ export class Replicas {
     const replica = this.get(container)
     replica.dispatch({ type: 'followed', epoch: state.epoch })
     return replica
+  }
+
+  /** What the disk holds of the container is not to be trusted any more: the replica is damaged until a master makes it anew. */
+  async giveUp(container: ContainerId, why: Failure): Promise<void> {
+    const replica = this.get(container)
+    const { leads, core } = replica
+    await this.#exclusively(container, async () => {
+      this.#environment.log.error({ container, error: why }, 'the replica is given up')
+      disown(this.#environment.disk, this.#options(container).directory)
+      this.#damaged.add(container)
+      await this.#close(replica, why)
+    })
+    if (leads) void this.#resign(container, core.epoch)
   }
 
   async discard(container: ContainerId): Promise<void> {

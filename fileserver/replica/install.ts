@@ -14,6 +14,9 @@ import { openSegment, type Segment, scan } from '../log/segment.ts'
 const pieceBytes = 4 * 1024 * 1024
 const markerName = 'installing'
 
+/** From now on the replica counts as having nothing, also after a restart. */
+export const disown = (disk: Disk, directory: string): void => disk.save(`${directory}/${markerName}`, Buffer.alloc(0))
+
 export const isInstalling = (disk: Disk, directory: string): boolean => disk.list(directory).includes(markerName)
 
 /**
