@@ -16,7 +16,7 @@ import { pack, readFailure, unpack, writeFailure } from '../../protocol/transpor
 import { isAssertion } from './checker/problems.ts'
 import { Lane, type Network } from './world/network.ts'
 import type { Random } from './world/random.ts'
-import { clockOf, type Oscillator, Process, type Timeline } from './world/timeline.ts'
+import { clockOf, Oscillator, Process, type Timeline } from './world/timeline.ts'
 
 type Writable = {
   -readonly [K in keyof Records]: Records[K] extends ReadonlyMap<infer K2, infer V> ? Map<K2, V> : Records[K]
@@ -39,6 +39,7 @@ class SimulatedStore {
 
   kill(): void {
     for (const changes of this.#underWay.splice(0, this.#random.below(this.#underWay.length + 1))) this.#apply(changes)
+    this.#timeline.tally.add('CLDB batches lost', this.#underWay.length)
     this.#underWay = []
   }
 
@@ -52,6 +53,7 @@ class SimulatedStore {
     return {
       load: async () => this.records,
       commit: (changes) => {
+        if (!process.effect()) return new Promise(() => {})
         this.#underWay.push(changes)
         tailMs = Math.max(
           tailMs,
@@ -89,7 +91,7 @@ export class CldbNode {
   process: Process | undefined
   state: State | undefined
   readonly config: CldbConfig
-  readonly oscillator: Oscillator = { rate: 1, wallOffsetMs: 0 }
+  readonly oscillator: Oscillator
   readonly #network: Network
   readonly #random: Random
   readonly #log: Log
@@ -110,6 +112,7 @@ export class CldbNode {
     this.#log = log
     this.#report = report
     this.#store = new SimulatedStore(network.timeline, random.split())
+    this.oscillator = new Oscillator(network.timeline, 1)
     this.config = cldbConfig({ directory: '/cldb', ...settings })
   }
 

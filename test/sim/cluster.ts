@@ -7,13 +7,12 @@ import { AssertionError } from '../../protocol/assert.ts'
 import type { ContainerId } from '../../protocol/ids.ts'
 import type { Log } from '../../protocol/logging.ts'
 import { Problems } from './checker/problems.ts'
-import type { Orders } from './checker/watched.ts'
 import { CldbNode } from './cldb.ts'
 import type { Mutation } from './mutants/mutations.ts'
 import { Server, type World } from './server.ts'
 import { Network } from './world/network.ts'
 import type { Random } from './world/random.ts'
-import { Timeline } from './world/timeline.ts'
+import { Oscillator, Timeline } from './world/timeline.ts'
 import { Wires } from './world/transport.ts'
 
 export const replication = 3
@@ -51,13 +50,14 @@ export class Cluster implements World {
   readonly report = this.problems.report
   /** `container@epoch` and who leads it. */
   readonly #masters = new Map<string, string>()
+  /** Who served each container last. */
+  readonly #latest = new Map<ContainerId, string>()
   /** `server/container` and the epoch that its replica was seen in. */
   readonly #epochs = new Map<string, number>()
   /** Of each container, the chain at sequences that some replica held for committed. */
   readonly #chains = new Map<ContainerId, Map<number, bigint>>()
   readonly #seen = new WeakMap<ContainerReplica, { committed: number; role: string }>()
 
-  readonly orders: Orders = { follow: 0, chains: 0, rollback: 0, append: 0, install: 0 }
   readonly mutation: Mutation | undefined
 
   constructor(random: Random, servers: number, mutation: Mutation | undefined) {
@@ -71,8 +71,11 @@ export class Cluster implements World {
       { rereplicateAfterMs: 6000, openContainersMin: 2, openContainersMax: 2 },
       this.report,
     )
-    const oscillator = () => ({ rate: random.between(0.95, 1.05), wallOffsetMs: random.between(-1e6, 1e6) })
-    this.servers = Array.from({ length: servers }, (_, i) => new Server(i + 1, this, random.split(), oscillator()))
+    this.servers = Array.from({ length: servers }, (_, i) => {
+      const oscillator = new Oscillator(this.timeline, random.between(0.95, 1.05))
+      oscillator.wallOffsetMs = random.between(-1e6, 1e6)
+      return new Server(i + 1, this, random.split(), oscillator)
+    })
   }
 
   readonly log = (name: string): Log => {
@@ -141,12 +144,19 @@ export class Cluster implements World {
       const key = `${container}@${core.epoch}`
       const master = this.#masters.get(key) ?? server.name
       this.#masters.set(key, master)
+      if (core.role === 'master') this.#noteMaster(container, master)
       if (master !== server.name) this.report(`${master} and ${server.name} both lead ${key}`)
     }
     if (replica.stopped !== undefined) return
     const { log } = replica.storage
     if (core.committed !== log.last) return
     this.#compare(`${server.name}, container ${container}`, container, core.committed, log.chain)
+  }
+
+  #noteMaster(container: ContainerId, master: string): void {
+    const before = this.#latest.get(container) ?? master
+    if (before !== master) this.timeline.tally.add('failovers')
+    this.#latest.set(container, master)
   }
 
   /** A replica never forgets an epoch that it acted in, unless it has lost everything. */
@@ -232,7 +242,8 @@ export class Cluster implements World {
     const known = this.#chains.get(replica.container) ?? new Map<number, bigint>()
     const { log } = replica.storage
     for (const entry of log.entries(0 as never)) {
-      const { sequence, chain } = entry.header
+      const { sequence, chain, kind } = entry.header
+      if (kind === 'dropSegment') this.timeline.tally.add('segments dropped')
       this.#compare('the log at rest', replica.container, sequence, chain)
       known.delete(sequence)
     }

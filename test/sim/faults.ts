@@ -3,12 +3,11 @@
  */
 import type { Cluster } from './cluster.ts'
 import type { Server } from './server.ts'
+import { roomBytes, sound } from './world/disk.ts'
 import type { Random } from './world/random.ts'
 
-/** Clients at work. */
-export const clients = 4
-
-type Fault = (cluster: Cluster, random: Random) => void
+/** @returns whether anything came of it. */
+type Fault = (cluster: Cluster, random: Random) => boolean
 
 const later = (cluster: Cluster, delayMs: number, run: () => void): void =>
   void cluster.timeline.after(delayMs, undefined, run)
@@ -25,14 +24,40 @@ function masterOf(cluster: Cluster, random: Random): string {
   return (server ?? random.pick(cluster.servers)).name
 }
 
-function crash(cluster: Cluster, random: Random, server: Server): void {
+function crash(cluster: Cluster, random: Random, server: Server, awayMs = absenceMs(random)): void {
   cluster.kill(server, random.chance(0.5))
-  later(cluster, absenceMs(random), () => cluster.start(server))
+  later(cluster, awayMs, () => {
+    cluster.start(server)
+    // Who has hardly begun may end again.
+    if (random.chance(0.2)) endAtEffect(cluster, random, server)
+  })
 }
 
-function cutBetween(cluster: Cluster, random: Random, pairs: readonly (readonly [string, string])[]): void {
+/** The end of the server's process comes at one of its next effects. @returns whether one runs. */
+function endAtEffect(cluster: Cluster, random: Random, server: Server): boolean {
+  const { process } = server
+  if (process === undefined) return false
+  process.fuse = random.below(random.chance(0.5) ? 30 : 600)
+  process.onBurnt = () => {
+    cluster.timeline.tally.add('ends at an effect')
+    crash(cluster, random, server)
+  }
+  return true
+}
+
+function crashCldb(cluster: Cluster, random: Random): void {
+  cluster.timeline.note('the CLDB is killed')
+  cluster.cldb.kill()
+  later(cluster, random.between(5, random.chance(0.2) ? 5000 : 500), () => {
+    if (cluster.cldb.process === undefined) cluster.cldb.start()
+  })
+}
+
+const awayNow = ({ servers }: Cluster): number => servers.filter(({ process }) => process === undefined).length
+
+function cutBetween(cluster: Cluster, random: Random, pairs: readonly (readonly [string, string])[]): boolean {
   // Mostly one at a time: a cluster that is all in pieces does nothing that could be wrong.
-  if (cluster.network.cuts.length > 0 && random.chance(0.8)) return
+  if (cluster.network.cuts.length > 0 && random.chance(0.8)) return false
   for (const [from, to] of pairs) {
     cluster.timeline.note(`${from} no longer reaches ${to}`)
     cluster.network.cut(from, to)
@@ -40,43 +65,64 @@ function cutBetween(cluster: Cluster, random: Random, pairs: readonly (readonly 
   later(cluster, random.chance(0.5) ? random.between(2500, 6000) : random.between(50, 2500), () => {
     for (const [from, to] of pairs) cluster.network.heal(from, to)
   })
+  return true
 }
 
 export const faults = {
   crash: (cluster, random) => {
-    const away = cluster.servers.filter(({ process }) => process === undefined).length
-    if (away < 2 || random.chance(0.2)) crash(cluster, random, random.pick(cluster.servers))
+    if (awayNow(cluster) >= 2 && !random.chance(0.2)) return false
+    crash(cluster, random, random.pick(cluster.servers))
+    return true
   },
 
-  /** The end comes at one of the next effects on the disk. */
-  crashAtEffect: (cluster, random) => {
-    const server = random.pick(cluster.servers)
-    const { process } = server
-    if (process === undefined) return
-    server.disk.fuse = random.below(random.chance(0.5) ? 20 : 400)
-    server.disk.onBurnt = () => crash(cluster, random, server)
-  },
+  crashAtEffect: (cluster, random) => endAtEffect(cluster, random, random.pick(cluster.servers)),
 
   crashAll: (cluster, random) => {
     const power = random.next()
     for (const server of cluster.servers) cluster.kill(server, random.chance(power))
     for (const server of cluster.servers) later(cluster, absenceMs(random), () => cluster.start(server))
+    return true
+  },
+
+  /** So long that others have taken its place, or that logs no longer reach back to what it has. */
+  longAbsence: (cluster, random) => {
+    if (awayNow(cluster) > 0) return false
+    crash(cluster, random, random.pick(cluster.servers), random.between(4000, 14_000))
+    return true
   },
 
   crashCldb: (cluster, random) => {
-    cluster.timeline.note('the CLDB is killed')
-    cluster.cldb.kill()
-    later(cluster, random.between(5, random.chance(0.2) ? 5000 : 500), () => {
-      if (cluster.cldb.process === undefined) cluster.cldb.start()
-    })
+    if (cluster.cldb.process === undefined) return false
+    crashCldb(cluster, random)
+    return true
+  },
+
+  /** At a batch for its store, or a message. */
+  crashCldbAtEffect: (cluster, random) => {
+    const { process } = cluster.cldb
+    if (process === undefined) return false
+    process.fuse = random.below(60)
+    process.onBurnt = () => {
+      cluster.timeline.tally.add('ends of the CLDB at an effect')
+      crashCldb(cluster, random)
+    }
+    return true
   },
 
   pause: (cluster, random) => {
-    const server = random.pick(cluster.servers)
-    if (server.process === undefined) return
+    const { process, name } = random.pick(cluster.servers)
+    if (process === undefined) return false
     const pauseMs = random.between(10, 4000)
-    cluster.timeline.note(`${server.name} stands still for ${pauseMs} ms`)
-    server.process.resumesMs = cluster.timeline.nowMs + pauseMs
+    cluster.timeline.note(`${name} stands still for ${pauseMs} ms`)
+    process.resumesMs = cluster.timeline.nowMs + pauseMs
+    return true
+  },
+
+  pauseCldb: (cluster, random) => {
+    const { process } = cluster.cldb
+    if (process === undefined) return false
+    process.resumesMs = cluster.timeline.nowMs + random.between(10, random.chance(0.2) ? 4000 : 1000)
+    return true
   },
 
   partition: (cluster, random) => {
@@ -87,17 +133,19 @@ export const faults = {
     const way = random.next()
     const out = cut.map((other) => [one, other] as const)
     const back = cut.map((other) => [other, one] as const)
-    cutBetween(cluster, random, way < 0.2 ? out : way < 0.4 ? back : [...out, ...back])
+    return cutBetween(cluster, random, way < 0.2 ? out : way < 0.4 ? back : [...out, ...back])
   },
 
   clientPartition: (cluster, random) => {
     const server = random.pick(cluster.servers).name
-    const client = `c${random.below(clients)}`
-    cutBetween(cluster, random, random.chance(0.5) ? [[client, server]] : [[server, client]])
+    const client = `c${random.below(4)}`
+    return cutBetween(cluster, random, random.chance(0.5) ? [[client, server]] : [[server, client]])
   },
 
   breakConnections: (cluster, random) => {
-    cluster.timeline.note(`${cluster.wires.break(random.next())} connections break`)
+    const broken = cluster.wires.break(random.next())
+    cluster.timeline.note(`${broken} connections break`)
+    return broken > 0
   },
 
   slowNetwork: (cluster, random) => {
@@ -105,48 +153,64 @@ export const faults = {
     later(cluster, random.between(100, 3000), () => {
       cluster.network.slow = { share: 0.01, mostMs: 50 }
     })
+    return true
   },
 
   wallClockJump: (cluster, random) => {
-    const { oscillator } = random.pick(cluster.servers)
+    const { oscillator } = random.pick([...cluster.servers, cluster.cldb])
     oscillator.wallOffsetMs += random.between(-3.6e6, 3.6e6)
+    return true
+  },
+
+  /** Together less than the margin that the CLDB leaves for it. */
+  clockDrift: (cluster, random) => {
+    for (const { oscillator } of cluster.servers) oscillator.drift(random.between(0.92, 1.08))
+    cluster.cldb.oscillator.drift(random.between(0.95, 1.05))
+    return true
   },
 
   slowDisk: (cluster, random) => {
     const { disk } = random.pick(cluster.servers)
     disk.faults.slowSyncs = random.between(0.1, 0.6)
     later(cluster, random.between(100, 4000), () => {
-      disk.faults.slowSyncs = 0.02
+      disk.faults.slowSyncs = sound.slowSyncs
     })
+    return true
   },
 
   diskErrors: (cluster, random) => {
     const { disk } = random.pick(cluster.servers)
     disk.faults.writeFails = random.between(0, 0.1)
     disk.faults.syncFails = random.between(0, 0.1)
-    later(cluster, random.between(50, 1500), () => {
-      disk.faults.writeFails = 0
-      disk.faults.syncFails = 0
-    })
+    disk.faults.readFails = random.chance(0.5) ? random.between(0, 0.2) : 0
+    later(cluster, random.between(50, 1500), () => Object.assign(disk.faults, { ...sound }))
+    return true
   },
 
+  /** No room is left soon; later there is some again. */
   fullDisk: (cluster, random) => {
     const { disk } = random.pick(cluster.servers)
     disk.capacityBytes = disk.usedBytes + random.below(600 * 1024)
     later(cluster, random.between(100, 4000), () => {
-      disk.capacityBytes = 2 ** 30
+      disk.capacityBytes = roomBytes
     })
+    return true
   },
+
   /** Bits turn on one server's disk, which may lose its data so: all others must keep theirs. */
   rot: (cluster, random) => {
-    const [server] = cluster.servers
-    cluster.spoiled = server
+    cluster.spoiled ??= random.pick(cluster.servers)
+    const server = cluster.spoiled
     // A spoiled end looks like a torn one: the log says of records only, by those that follow, that they were committed.
-    const path = random.chance(0.1)
-      ? server!.disk.rot((name) => name.endsWith('/state'), 0)
-      : server!.disk.rot((name) => name.endsWith('.segment'), 16 * 1024)
-    cluster.timeline.note(`${server!.name}: a bit of ${path} turns`)
-    if (random.chance(0.3)) crash(cluster, random, server!)
+    for (let places = random.chance(0.5) ? 1 : 1 + random.below(12); places > 0; places--) {
+      const path = random.chance(0.05)
+        ? server.disk.rot((name) => name.endsWith('/state'), 0)
+        : server.disk.rot((name) => name.endsWith('.segment'), 16 * 1024)
+      if (path === undefined) return false
+      cluster.timeline.note(`${server.name}: a bit of ${path} turns`)
+    }
+    if (random.chance(0.3)) crash(cluster, random, server)
+    return true
   },
 } as const satisfies Record<string, Fault>
 
@@ -161,7 +225,14 @@ export type Plan = {
 }
 
 /** These take no copy away while another one rots. */
-const besideRot: readonly FaultName[] = ['breakConnections', 'slowNetwork', 'wallClockJump', 'slowDisk', 'crashCldb']
+const besideRot: readonly FaultName[] = [
+  'breakConnections',
+  'slowNetwork',
+  'wallClockJump',
+  'slowDisk',
+  'crashCldb',
+  'crashCldbAtEffect',
+]
 
 export function planOf(random: Random): Plan {
   const rots = random.chance(0.15)
@@ -177,13 +248,21 @@ export function planOf(random: Random): Plan {
   }
 }
 
-/** Brings faults on until `done`. */
-export function torment(cluster: Cluster, random: Random, plan: Plan, done: () => boolean): void {
+/** Which of the faults of a run come, by their number; the others are as they would be with it. */
+export type Kept = (number: number) => boolean
+
+/** Brings faults on until `done`. Each has numbers of its own to draw, so that one more or less does not change the others. */
+export function torment(cluster: Cluster, random: Random, plan: Plan, kept: Kept, done: () => boolean): void {
+  let number = 0
   const next = (): void => {
     if (done()) return
     const kind = random.pick(plan.kinds)
-    cluster.timeline.note(`fault: ${kind}`)
-    faults[kind](cluster, random)
+    const own = random.split()
+    number += 1
+    if (kept(number)) {
+      cluster.timeline.note(`fault ${number}: ${kind}`)
+      if (faults[kind](cluster, own)) cluster.timeline.tally.add(kind)
+    }
     later(cluster, random.between(0, 2 * plan.pauseMs), next)
   }
   later(cluster, random.between(0, plan.pauseMs), next)
@@ -194,13 +273,16 @@ export function heal(cluster: Cluster): void {
   cluster.timeline.note('everything is healed')
   cluster.network.healAll()
   cluster.network.slow = { share: 0.01, mostMs: 50 }
-  if (cluster.cldb.process === undefined) cluster.cldb.start()
+  const { cldb } = cluster
+  if (cldb.process === undefined) cldb.start()
+  Object.assign(cldb.process!, awake)
   for (const server of cluster.servers) {
-    const { disk } = server
-    disk.fuse = Number.POSITIVE_INFINITY
-    disk.capacityBytes = 2 ** 30
-    Object.assign(disk.faults, { writeFails: 0, syncFails: 0, slowSyncs: 0.02 })
-    if (server.process !== undefined) server.process.resumesMs = 0
+    const { disk, process } = server
+    disk.capacityBytes = roomBytes
+    Object.assign(disk.faults, sound)
+    if (process !== undefined) Object.assign(process, awake)
     cluster.start(server)
   }
 }
+
+const awake = { fuse: Number.POSITIVE_INFINITY, resumesMs: 0 }

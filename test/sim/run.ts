@@ -6,64 +6,76 @@
 import { History } from './checker/history.ts'
 import { Problem } from './checker/problems.ts'
 import { Cluster, replication } from './cluster.ts'
-import { clients, type FaultName, heal, planOf, torment } from './faults.ts'
-import type { Mutation } from './mutants/mutations.ts'
+import { type FaultName, heal, type Kept, planOf, torment } from './faults.ts'
+import { type MutationName, mutations } from './mutants/mutations.ts'
 import { Workload } from './workload.ts'
 import { Random } from './world/random.ts'
 
 const startMs = 10_000
 const healMs = 60_000
 
-export type Options = {
-  readonly seed: number
+/** What makes one run: no more than this and the code. */
+export type Settings = {
   /** How long things go wrong. */
   readonly safetyMs: number
-  readonly print?: (line: string) => void
-  readonly mutation?: Mutation | undefined
+  readonly clients: number
+  readonly mutation?: MutationName | undefined
   /** Only these kinds of faults. */
   readonly only?: readonly FaultName[] | undefined
+  /** Only the faults with these numbers, of those that would come. */
+  readonly keep?: readonly number[] | undefined
 }
+
+export const usual: Settings = { safetyMs: 10_000, clients: 4 }
 
 export type Outcome = {
   readonly seed: number
-  readonly problem: Problem | undefined
+  /** What is wrong, if anything. */
+  readonly problem: string | undefined
   readonly hash: string
   /** What was met, by name. */
   readonly counts: Readonly<Record<string, number>>
   readonly kinds: readonly string[]
+  /** Faults that could have come: the highest of their numbers. */
+  readonly faults: number
 }
 
-export async function run(options: Options): Promise<Outcome> {
-  const random = new Random(options.seed)
+/** @param print told every line of the trace. */
+export async function run(seed: number, settings: Settings, print?: (line: string) => void): Promise<Outcome> {
+  const random = new Random(seed)
   const plan = planOf(random)
-  const kinds = options.only ?? plan.kinds
-  const cluster = new Cluster(random.split(), 3 + random.below(3), options.mutation)
+  const kinds = settings.only ?? plan.kinds
+  const mutation = settings.mutation && mutations[settings.mutation]
+  const cluster = new Cluster(random.split(), 3 + random.below(3), mutation)
   const history = new History()
   const { timeline } = cluster
-  timeline.print = options.print
+  timeline.print = print
+  let faults = 0
+  const kept: Kept = (number) => {
+    faults = number
+    return settings.keep?.includes(number) ?? true
+  }
   const restore = takeTimers(cluster)
   let problem: Problem | undefined
   try {
-    await live(cluster, history, random, { ...plan, kinds }, options)
+    await live(cluster, history, random, { ...plan, kinds }, settings, kept)
   } catch (error) {
     problem = error instanceof Problem ? error : new Problem(String((error as Error).stack), { cause: error })
   } finally {
     restore()
   }
-  const { answered, unanswered, undecided } = history
-  const { rollback, install } = cluster.orders
-  const counts = {
+  const { tally } = timeline
+  for (const { counts } of cluster.servers) tally.addAll(counts)
+  tally.addAll({
     events: timeline.count,
-    answers: answered,
-    'without an answer': unanswered,
-    'undecided histories': undecided,
+    answers: history.answered,
+    'calls without an answer': history.unanswered,
+    'histories undecided': history.undecided,
     epochs: cluster.epochs,
-    rollbacks: rollback,
-    'replicas copied': install,
     'logs shortened': cluster.shortened,
-  }
+  })
   const hash = timeline.hash.toString(16).padStart(16, '0')
-  return { seed: options.seed, problem, hash, counts, kinds }
+  return { seed, problem: problem?.message, hash, counts: tally.counts, kinds, faults }
 }
 
 async function live(
@@ -71,7 +83,8 @@ async function live(
   history: History,
   random: Random,
   plan: ReturnType<typeof planOf>,
-  options: Options,
+  { safetyMs, clients }: Settings,
+  kept: Kept,
 ): Promise<void> {
   const { timeline } = cluster
   const until = async (withinMs: number, what: string, holds: () => boolean, why = () => ''): Promise<void> => {
@@ -109,10 +122,10 @@ async function live(
   )
   await finished(startMs, 'the volume is made', workload.prepare(replication, 2))
 
-  const endMs = timeline.nowMs + options.safetyMs
+  const endMs = timeline.nowMs + safetyMs
   for (const { disk } of cluster.servers) disk.faults.scattered = plan.scattered
   workload.start(random.pick([10, 60, 200]))
-  torment(cluster, random.split(), plan, () => timeline.nowMs >= endMs)
+  torment(cluster, random.split(), plan, kept, () => timeline.nowMs >= endMs)
   await timeline.run(endMs, () => {
     cluster.check()
     return false

@@ -24,7 +24,7 @@ import { control, zeroCounters } from '../../protocol/messages/control.ts'
 import { files } from '../../protocol/messages/files.ts'
 import { replication } from '../../protocol/messages/replication.ts'
 import { served } from '../../protocol/transport/transport.ts'
-import { type Orders, watched } from './checker/watched.ts'
+import { watched } from './checker/watched.ts'
 import type { CldbNode } from './cldb.ts'
 import type { Mutation } from './mutants/mutations.ts'
 import { SimulatedDisk } from './world/disk.ts'
@@ -54,7 +54,6 @@ export type World = {
   readonly cldb: CldbNode
   readonly report: (problem: string, error?: unknown) => void
   readonly log: (name: string) => Log
-  readonly orders: Orders
   /** A mistake to be found. */
   readonly mutation: Mutation | undefined
 }
@@ -71,6 +70,7 @@ export class Server {
   readonly #world: World
   readonly #random: Random
   readonly #index: SimulatedIndex
+  #counters = zeroCounters()
 
   constructor(number: number, world: World, random: Random, oscillator: Oscillator) {
     this.name = `s${number}`
@@ -80,6 +80,19 @@ export class Server {
     this.#random = random
     this.disk = new SimulatedDisk(world.network.timeline, random.split())
     this.#index = new SimulatedIndex(world.network.timeline, random.split())
+  }
+
+  /** What the process that runs has counted. */
+  get counts(): Readonly<Record<string, number>> {
+    const { corruptBlocks, repairedBlocks, resyncs, diskErrors, cleanedBytes, scrubbedBytes } = this.#counters
+    return {
+      'damaged blocks found': corruptBlocks,
+      'blocks repaired': repairedBlocks,
+      resyncs,
+      'disk errors': diskErrors,
+      'bytes cleaned': cleanedBytes,
+      'bytes scrubbed': scrubbedBytes,
+    }
   }
 
   get address(): string {
@@ -93,7 +106,8 @@ export class Server {
       process.alive = false
       this.process = undefined
       this.replicas = undefined
-      this.disk.fuse = Number.POSITIVE_INFINITY
+      this.#world.network.timeline.tally.addAll(this.counts)
+      this.#counters = zeroCounters()
       this.#index.kill()
       this.#world.wires.over(process, !power)
       this.#world.cldb.gone(process, !power)
@@ -127,6 +141,7 @@ export class Server {
     const learn = (location: Location): void => {
       for (const { server, address } of location.servers) addresses.set(server, address)
     }
+    this.#counters = zeroCounters()
     const incarnation = Math.floor(random() * 2 ** 48)
     const sound: Environment = {
       self: identity.server,
@@ -135,7 +150,7 @@ export class Server {
       index,
       directory: '/pool/containers',
       log,
-      counters: zeroCounters(),
+      counters: this.#counters,
       random,
       connect: async (server, timeoutMs) => {
         const address = addresses.get(server)
@@ -180,7 +195,7 @@ export class Server {
         watched(
           mutation?.following?.(ofMasters, replicas) ?? ofMasters,
           replicas,
-          this.#world.orders,
+          network.timeline.tally,
           this.#world.report,
         ),
       ),

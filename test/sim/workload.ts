@@ -18,7 +18,7 @@ import { type DirectoryOperation, listed, type RegisterOperation } from './check
 import { contentOf, lengthOf, writerOf } from './content.ts'
 import type { World } from './server.ts'
 import type { Random } from './world/random.ts'
-import { clockOf, Process } from './world/timeline.ts'
+import { clockOf, Oscillator, Process } from './world/timeline.ts'
 
 const credentials = { uid: 0, gid: 0, groups: [] }
 const noChanges: Changes = {
@@ -46,7 +46,7 @@ type Connected = { readonly process: Process; readonly operations: Operations; r
 
 function connect(world: World, name: string, id: number, random: Random): Connected {
   const process = new Process(name)
-  const clock = clockOf(world.network.timeline, process, { rate: 1, wallOffsetMs: 0 })
+  const clock = clockOf(world.network.timeline, process, new Oscillator(world.network.timeline, 1))
   const options = { clock, random: random.next }
   const cldb = connectCldb({ ...options, addresses: ['cldb:7400'], dial: () => world.cldb.dial(process) })
   const containers = openContainers({ ...options, cldb, transport: world.wires.transport(process) })

@@ -5,18 +5,25 @@ import type { Replicas } from '../../../fileserver/replicas.ts'
 import type { ContainerId, Epoch } from '../../../protocol/ids.ts'
 import type { replication } from '../../../protocol/messages/replication.ts'
 import type { Handlers, Reply } from '../../../protocol/transport/transport.ts'
+import type { Tally } from '../world/tally.ts'
 
 type Following = Handlers<typeof replication.calls>
 type Order = { readonly container: ContainerId; readonly epoch: Epoch }
 
-/** How often masters' orders were obeyed: what a run has met. */
-export type Orders = Record<'follow' | 'chains' | 'rollback' | 'append' | 'install', number>
+/** Masters' orders, and how they are counted when they were obeyed. */
+const orderNames = {
+  follow: 'replicas followed',
+  chains: 'chains compared',
+  rollback: 'rollbacks',
+  append: 'appends',
+  install: 'replicas copied',
+} as const
 
 /** @returns handlers that do the same and report an answer to an order of an epoch that was over when it came. */
 export function watched(
   handlers: Following,
   replicas: Replicas,
-  orders: Orders,
+  tally: Tally,
   report: (problem: string) => void,
 ): Following {
   const epochOf = (container: ContainerId): number => {
@@ -24,14 +31,17 @@ export function watched(
     return 0
   }
   const watch =
-    <A extends [Order, ...unknown[]], R>(name: keyof Orders, handler: (...given: A) => Reply<R> | Promise<Reply<R>>) =>
+    <A extends [Order, ...unknown[]], R>(
+      name: keyof typeof orderNames,
+      handler: (...given: A) => Reply<R> | Promise<Reply<R>>,
+    ) =>
     (...given: A): Reply<R> | Promise<Reply<R>> => {
       const [{ container, epoch }] = given
       const known = epochOf(container)
       const check = (reply: Reply<R>): Reply<R> => {
         if (epoch < known)
           report(`container ${container}: a replica in epoch ${known} took a ${name} of epoch ${epoch}`)
-        orders[name] += 1
+        tally.add(orderNames[name])
         return reply
       }
       const answer = handler(...given)

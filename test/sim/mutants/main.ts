@@ -4,7 +4,7 @@
  * Runs each until a seed catches it, and prints the table; exits 0 only when all were caught within LIMIT seeds.
  */
 import { parseArgs } from 'node:util'
-import { run } from '../run.ts'
+import { run, usual } from '../run.ts'
 import { type Mutation, type MutationName, mutations } from './mutations.ts'
 
 const { values } = parseArgs({
@@ -21,8 +21,8 @@ for (const name of names) {
   const began = performance.now()
   let found: string | undefined
   for (let seed = 1; seed <= limit && found === undefined; seed++) {
-    const { problem } = await run({ seed, safetyMs: 10_000, mutation, only: mutation.faults })
-    if (problem !== undefined) found = `caught at seed ${seed}: ${problem.message.split('\n')[0]!.slice(0, 110)}`
+    const { problem } = await run(seed, { ...usual, mutation: name, only: mutation.faults })
+    if (problem !== undefined) found = `caught at seed ${seed}: ${problem.split('\n')[0]!.slice(0, 110)}`
   }
   if (found === undefined) missed += 1
   const seconds = ((performance.now() - began) / 1000).toFixed(0)

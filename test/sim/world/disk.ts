@@ -1,14 +1,14 @@
 /**
  * A simulated disk: what is written is in the page cache; what is synced stays when the power goes.
  *
- * A `Machine`'s disk outlives its processes; `disk(process)` is one process's view of it. `fuse` counts down the
- * effects of a view: when it is burnt the process ends just before that effect. A power cut takes unsynced writes
- * wholly, leaves a torn beginning of them, or (`scattered`) any of their sectors; of the names that were not synced
- * a beginning stays.
+ * A machine's disk outlives its processes; `open(process)` is one process's view of it. A power cut takes unsynced
+ * writes wholly, leaves a torn beginning of them, or (`scattered`) any of their sectors; of the names that were not
+ * synced a beginning stays.
  */
 import type { Disk, File } from '../../../fileserver/disk.ts'
 import { Failure } from '../../../protocol/failures.ts'
 import type { Random } from './random.ts'
+import type { Tally } from './tally.ts'
 import type { Process, Timeline } from './timeline.ts'
 
 const sectorBytes = 512
@@ -68,15 +68,18 @@ class Inode {
     for (const change of this.unsynced.splice(0, count)) apply(this.durable, change)
   }
 
-  lose(random: Random, scattered: boolean): void {
+  lose(random: Random, scattered: boolean, tally: Tally): void {
     const changes = this.unsynced.splice(0)
     const kept = random.chance(0.4) ? 0 : random.chance(0.3) ? changes.length : random.below(changes.length + 1)
     for (const [i, change] of changes.entries()) {
       if (i < kept) apply(this.durable, change)
-      else if (scattered) for (const sector of sectorsOf(change)) if (random.chance(0.5)) apply(this.durable, sector)
+      else tally.add('unsynced changes lost')
+      if (i >= kept && scattered)
+        for (const sector of sectorsOf(change)) if (random.chance(0.5)) apply(this.durable, sector)
       if (i === kept && change.bytes !== undefined && random.chance(0.5)) {
         const torn = change.bytes.subarray(0, random.below(change.bytes.length))
         apply(this.durable, { offset: change.offset, bytes: torn })
+        tally.add('writes torn')
       }
     }
     this.cached = Bytes.of(this.durable.content)
@@ -103,25 +106,28 @@ function sectorsOf({ offset, bytes }: Change): Change[] {
 type Naming = { readonly path: string; readonly inode: Inode | undefined }
 
 export type DiskFaults = {
-  /** Share of writes and of syncs that fail. */
+  /** Share of writes, of syncs and of reads that fail. */
   writeFails: number
   syncFails: number
+  readFails: number
   /** Share of syncs that take long. */
   slowSyncs: number
   /** A power cut may leave any sectors of what was not synced, later ones without earlier ones. */
   scattered: boolean
 }
 
+/** More than a run ever needs. */
+export const roomBytes = 2 ** 30
+
+/** Nothing fails. */
+export const sound = { writeFails: 0, syncFails: 0, readFails: 0, slowSyncs: 0.02 }
+
 const directoryOf = (path: string): string => path.slice(0, path.lastIndexOf('/'))
 const nameOf = (path: string): string => path.slice(path.lastIndexOf('/') + 1)
 
 export class SimulatedDisk {
-  readonly faults: DiskFaults = { writeFails: 0, syncFails: 0, slowSyncs: 0.02, scattered: false }
-  capacityBytes = 2 ** 30
-  /** Effects until the process that has the disk open ends; Infinity for never. */
-  fuse = Number.POSITIVE_INFINITY
-  /** Told when the fuse is burnt. */
-  onBurnt: () => void = () => {}
+  readonly faults: DiskFaults = { ...sound, scattered: false }
+  capacityBytes: number = roomBytes
   readonly #timeline: Timeline
   readonly #random: Random
   readonly #cached = new Map<string, Inode>()
@@ -143,7 +149,7 @@ export class SimulatedDisk {
     this.#unsynced.clear()
     this.#cached.clear()
     for (const [path, inode] of this.#durable) {
-      inode.lose(this.#random, this.faults.scattered)
+      inode.lose(this.#random, this.faults.scattered, this.#timeline.tally)
       this.#cached.set(path, inode)
     }
     for (const directory of this.#directories)
@@ -179,8 +185,7 @@ export class SimulatedDisk {
 
   open(process: Process): Disk {
     const effect = (): void => {
-      if (process.alive && --this.fuse < 0) this.onBurnt()
-      if (!process.alive) throw new Failure('DISK_FAILED', 'this process is over')
+      if (!process.effect()) throw new Failure('DISK_FAILED', 'this process is over')
     }
     const look = (): void => {
       if (!process.alive) throw new Failure('DISK_FAILED', 'this process is over')
@@ -267,8 +272,14 @@ export class SimulatedDisk {
       if (opened === undefined) throw new Failure('DISK_FAILED', `there is no ${path}`)
       return opened
     }
+    const fails = (share: number, what: string): boolean => {
+      const failed = this.#random.chance(share)
+      if (failed) this.#timeline.tally.add(`${what} that failed`)
+      return failed
+    }
     const read = (target: Uint8Array, offset: number): number => {
       const { cached } = inode()
+      if (fails(this.faults.readFails, 'reads')) throw new Failure('DISK_FAILED', `${nameOf(path)}: EIO`)
       const end = Math.min(cached.size, offset + target.length)
       if (end <= offset) return 0
       target.set(cached.buffer.subarray(offset, end))
@@ -282,25 +293,33 @@ export class SimulatedDisk {
       },
       readLater: (target, offset) => {
         look()
-        return new Promise((resolve) => {
-          this.#timeline.after(this.#random.between(0.01, 1), process, () => resolve(read(target, offset)))
+        return new Promise((resolve, reject) => {
+          this.#timeline.after(this.#random.between(0.01, 1), process, () => {
+            try {
+              resolve(read(target, offset))
+            } catch (error) {
+              reject(error)
+            }
+          })
         })
       },
       write: (pieces, offset) => {
         effect()
         const bytes = Buffer.concat(pieces)
         const grows = offset + bytes.length > inode().cached.size
-        if (grows && this.usedBytes + bytes.length > this.capacityBytes)
+        if (grows && this.usedBytes + bytes.length > this.capacityBytes) {
+          this.#timeline.tally.add('writes without room')
           throw new Failure('NO_SPACE', `${nameOf(path)} cannot grow`)
-        if (this.#random.chance(this.faults.writeFails)) throw new Failure('DISK_FAILED', `${nameOf(path)}: EIO`)
+        }
+        if (fails(this.faults.writeFails, 'writes')) throw new Failure('DISK_FAILED', `${nameOf(path)}: EIO`)
         inode().change({ offset, bytes })
       },
       sync: () => {
         effect()
         const target = inode()
         const count = target.unsynced.length
-        const fails = this.#random.chance(this.faults.syncFails)
-        if (!fails && this.#random.chance(0.4)) {
+        const failed = fails(this.faults.syncFails, 'syncs')
+        if (!failed && this.#random.chance(0.4)) {
           target.persist(count)
           this.#syncDirectory(directoryOf(path))
           return undefined
@@ -310,7 +329,7 @@ export class SimulatedDisk {
           : this.#random.between(0.05, 3)
         return new Promise((resolve, reject) => {
           this.#timeline.after(tookMs, process, () => {
-            if (fails) {
+            if (failed) {
               target.forget(count)
               reject(new Failure('DISK_FAILED', `${nameOf(path)}: EIO at fdatasync`))
             } else {

@@ -36,6 +36,7 @@ export class SimulatedIndex {
 
   cutPower(): void {
     const kept = this.#random.below(this.#undo.length + 1)
+    this.#timeline.tally.add('index batches lost', this.#undo.length - kept)
     for (const undo of this.#undo.splice(kept).reverse()) {
       for (const [key, value] of undo) {
         if (value === undefined) this.#values.delete(key)
@@ -48,6 +49,10 @@ export class SimulatedIndex {
   open(process: Process): Index {
     const look = (): void => {
       if (!process.alive) throw new Failure('DISK_FAILED', 'this process is over')
+    }
+    const effect = (): void => {
+      process.effect()
+      look()
     }
     const keysIn = (from: Uint8Array, to: Uint8Array): string[] => {
       const low = text(from)
@@ -77,7 +82,7 @@ export class SimulatedIndex {
         })
       },
       write: (writes, durable) => {
-        look()
+        effect()
         const copied = writes.map(({ key, value }) => ({ key: Buffer.from(key), value: value && Buffer.from(value) }))
         return later(() => {
           this.#apply(copied)
@@ -88,6 +93,7 @@ export class SimulatedIndex {
         look()
         // In steps: the end of the process may come between them.
         for (let keys = keysIn(from, to); keys.length > 0; keys = keysIn(from, to)) {
+          effect()
           const step = keys.slice(0, 1 + this.#random.below(keys.length))
           await later(() => this.#apply(step.map((key) => ({ key: bytesOf(key), value: undefined }))))
         }

@@ -14,6 +14,8 @@ export class Lane {
   readonly #queue: (() => void)[] = []
   #lastMs = 0
   #held = 0
+  /** What is on its way arrives after this. */
+  #lateMs = 0
 
   constructor(network: Network, from: Process, to: Process) {
     this.#network = network
@@ -22,7 +24,7 @@ export class Lane {
   }
 
   send(run: () => void, delayMs = this.#network.delayMs()): void {
-    if (!this.from.alive) return
+    if (!this.from.effect()) return
     this.#queue.push(run)
     this.#schedule(delayMs)
   }
@@ -38,6 +40,11 @@ export class Lane {
     this.#queue.length = 0
   }
 
+  /** What is on its way takes so much longer: others overtake it. */
+  delay(delayMs: number): void {
+    this.#lateMs = this.#network.timeline.nowMs + delayMs
+  }
+
   /** What was held back goes on its way. */
   resume(): void {
     for (let held = this.#held; held > 0; held--) this.#schedule(this.#network.delayMs())
@@ -48,7 +55,10 @@ export class Lane {
     const { timeline } = this.#network
     this.#lastMs = Math.max(this.#lastMs, timeline.nowMs + delayMs)
     timeline.after(this.#lastMs - timeline.nowMs, this.to, () => {
-      if (this.#network.isCut(this.from.name, this.to.name)) {
+      if (timeline.nowMs < this.#lateMs && this.#queue.length > 0) {
+        timeline.tally.add('messages overtaken')
+        this.#schedule(this.#lateMs - timeline.nowMs)
+      } else if (this.#network.isCut(this.from.name, this.to.name)) {
         this.#held += 1
         this.#network.hold(this)
       } else this.#queue.shift()?.()
@@ -80,6 +90,8 @@ export class Network {
   }
 
   hold(lane: Lane): void {
+    const { from, to } = lane
+    this.timeline.tally.add(this.isCut(to.name, from.name) ? 'messages held' : 'messages held one way')
     this.#held.add(lane)
   }
 

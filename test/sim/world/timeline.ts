@@ -6,6 +6,7 @@
  */
 import type { Clock, Timer } from '../../../protocol/clock.ts'
 import { hash64 } from '../../../protocol/hash.ts'
+import { Tally } from './tally.ts'
 
 /** One life of a server or client: from its start to its end. */
 export class Process {
@@ -13,9 +14,19 @@ export class Process {
   alive = true
   /** Until then it stands still (SIGSTOP, a long collection of garbage). */
   resumesMs = 0
+  /** Effects (on its disk, its database, the network) until it ends; Infinity for never. */
+  fuse = Number.POSITIVE_INFINITY
+  /** Ends it, when the fuse is burnt. */
+  onBurnt: () => void = () => {}
 
   constructor(name: string) {
     this.name = name
+  }
+
+  /** To be called before each effect. @returns whether the process lives on to have it. */
+  effect(): boolean {
+    if (this.alive && --this.fuse < 0) this.onBurnt()
+    return this.alive
   }
 }
 
@@ -36,6 +47,7 @@ export class Timeline {
   /** Events that ran. */
   count = 0
   hash = 0n
+  readonly tally = new Tally()
   /** Set to print every line of the trace. */
   print: ((line: string) => void) | undefined
   readonly #heap: Event[] = []
@@ -129,22 +141,47 @@ export class Timeline {
   }
 }
 
-/** A machine's idea of time: its oscillator is off by `rate`, and its wall clock jumps. */
-export type Oscillator = { rate: number; wallOffsetMs: number }
+/** A machine's idea of time: its oscillator is off, by more or less as it drifts, and its wall clock jumps. */
+export class Oscillator {
+  wallOffsetMs = 0
+  readonly #timeline: Timeline
+  #rate: number
+  #sinceMs: number
+  #readMs = 0
+
+  constructor(timeline: Timeline, rate: number) {
+    this.#timeline = timeline
+    this.#rate = rate
+    this.#sinceMs = timeline.nowMs
+  }
+
+  get rate(): number {
+    return this.#rate
+  }
+
+  drift(rate: number): void {
+    this.#readMs = this.readMs
+    this.#sinceMs = this.#timeline.nowMs
+    this.#rate = rate
+  }
+
+  /** Since the machine was switched on. */
+  get readMs(): number {
+    return this.#readMs + (this.#timeline.nowMs - this.#sinceMs) * this.#rate
+  }
+}
 
 const epochMs = 1_700_000_000_000
 
 export function clockOf(timeline: Timeline, process: Process, oscillator: Oscillator): Clock {
-  const bootMs = timeline.nowMs
-  const { rate } = oscillator
   return {
-    monotonicMs: () => (timeline.nowMs - bootMs) * rate + 1000,
+    monotonicMs: () => oscillator.readMs + 1000,
     now: () => {
       const ms = epochMs + timeline.nowMs + oscillator.wallOffsetMs
       const seconds = Math.floor(ms / 1000)
       return { seconds, nanoseconds: Math.floor((ms - seconds * 1000) * 1e6) }
     },
     soon: (run) => void timeline.after(0, process, run),
-    after: (delayMs, run) => timeline.after(delayMs / rate, process, run),
+    after: (delayMs, run) => timeline.after(delayMs / oscillator.rate, process, run),
   }
 }

@@ -69,7 +69,9 @@ export class Wires {
     for (const wire of this.#open) {
       if (!this.#random.chance(share)) continue
       this.#open.delete(wire)
-      wire.break(this.#random.chance(0.5))
+      // What is still on its way arrives, perhaps after what is sent on the next connection; or it does not.
+      const way = this.#random.next()
+      wire.break(way < 0.5, way < 0.3 ? this.#random.between(0, 2000) : 0)
       count += 1
     }
     return count
@@ -185,8 +187,9 @@ class Wire implements Connection {
     this.#back.end(() => this.fail())
   }
 
-  break(delivers: boolean): void {
-    if (!delivers) this.#there.drop()
+  break(delivers: boolean, lateMs: number): void {
+    if (delivers) this.#there.delay(lateMs)
+    else this.#there.drop()
     this.#network.timeline.after(this.#network.delayMs(), this.client, () => this.fail())
   }
 

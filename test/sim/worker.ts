@@ -1,0 +1,9 @@
+/**
+ * A process that runs seeds for another one (jobs.ts): takes their numbers and answers their outcomes.
+ */
+import { run, type Settings } from './run.ts'
+
+process.on('message', ({ seed, settings }: { readonly seed: number; readonly settings: Settings }) => {
+  void run(seed, settings).then((outcome) => process.send!(outcome))
+})
+process.on('disconnect', () => process.exit())
