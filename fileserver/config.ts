@@ -46,6 +46,14 @@ export const fileserverSettings = {
     default: 4,
     min: 1,
   }),
+  scrubBytesPerSecond: natural(
+    'how fast replicas are read to find rot: 24 TB in three weeks, a quarter of that under load; 0: only on request',
+    { default: 12 * 1024 * 1024 },
+  ),
+  scrubAgainAfterMs: natural('a replica that was read as a whole is not read again before', {
+    default: 7 * 24 * 3600 * 1000,
+    min: 100,
+  }),
 } as const
 
 export type FileserverConfig = ConfigOf<typeof fileserverSettings>

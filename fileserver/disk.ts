@@ -52,9 +52,27 @@ const smallSyncBytes = 512 * 1024
 /** Blocking syncs are given up for so many syncs after a slow one. */
 const slowSyncs = 64
 
-export function realDisk(root: string): Disk {
+/** What the kernel says when the disk itself fails, and not its user. */
+const mediaErrors = new Set(['EIO', 'EBADMSG', 'EUCLEAN', 'ENXIO', 'ENODEV', 'EREMOTEIO'])
+
+/** @param failed told of every error of the medium. */
+export function realDisk(root: string, failed: () => void = () => {}): Disk {
   const open = new Set<RealFile>()
   const sync = { slow: 0 }
+  const diskFailure = (error: unknown): Failure => {
+    const code = (error as NodeJS.ErrnoException).code
+    if (code !== undefined && mediaErrors.has(code)) failed()
+    const kind = code === 'ENOSPC' || code === 'EDQUOT' ? 'NO_SPACE' : 'DISK_FAILED'
+    return new Failure(kind, error instanceof Error ? error.message : String(error), { cause: error })
+  }
+  const guard: Guard = (run) => {
+    try {
+      return run()
+    } catch (error) {
+      throw diskFailure(error)
+    }
+  }
+  const shared = { open, sync, diskFailure, guard }
   return {
     list: (directory) => guard(() => (fs.existsSync(directory) ? fs.readdirSync(directory) : [])),
     makeDirectory: (directory) =>
@@ -64,7 +82,7 @@ export function realDisk(root: string): Disk {
         for (let made = directory; made.length >= first.length; made = dirname(made)) syncDirectory(dirname(made))
       }),
     syncDirectory: (directory) => guard(() => syncDirectory(directory)),
-    open: (path, create) => guard(() => new RealFile(path, create, open, sync)),
+    open: (path, create) => guard(() => new RealFile(path, create, shared)),
     remove: (path) => guard(() => fs.rmSync(path, { force: true })),
     removeDirectory: (directory) => guard(() => fs.rmSync(directory, { recursive: true, force: true })),
     load: (path) => guard(() => (fs.existsSync(path) ? fs.readFileSync(path) : undefined)),
@@ -101,24 +119,20 @@ function syncDirectory(directory: string): void {
   }
 }
 
-function diskFailure(error: unknown): Failure {
-  const code = (error as NodeJS.ErrnoException).code
-  const kind = code === 'ENOSPC' || code === 'EDQUOT' ? 'NO_SPACE' : 'DISK_FAILED'
-  return new Failure(kind, error instanceof Error ? error.message : String(error), { cause: error })
-}
+type Guard = <T>(run: () => T) => T
 
-function guard<T>(run: () => T): T {
-  try {
-    return run()
-  } catch (error) {
-    throw diskFailure(error)
-  }
+/** What the files of a disk share. */
+type Shared = {
+  readonly open: Set<RealFile>
+  readonly sync: { slow: number }
+  readonly diskFailure: (error: unknown) => Failure
+  /** Runs it; what it throws is thrown as a `Failure`. */
+  readonly guard: Guard
 }
 
 class RealFile implements File {
   readonly path: string
-  readonly #open: Set<RealFile>
-  readonly #sync: { slow: number }
+  readonly #shared: Shared
   /** The file's name may be lost with a power cut. */
   #unnamed = false
   #fd: number | undefined
@@ -126,17 +140,16 @@ class RealFile implements File {
   /** To be closed when it is idle. */
   #closing = false
 
-  constructor(path: string, create: boolean, open: Set<RealFile>, sync: { slow: number }) {
+  constructor(path: string, create: boolean, shared: Shared) {
     this.path = path
-    this.#open = open
-    this.#sync = sync
+    this.#shared = shared
     if (!create) return
     this.#opened('w+')
     this.#unnamed = true
   }
 
   read(target: Uint8Array, offset: number): number {
-    return guard(() => fs.readSync(this.#opened(), target, 0, target.length, offset))
+    return this.#shared.guard(() => fs.readSync(this.#opened(), target, 0, target.length, offset))
   }
 
   readLater(target: Uint8Array, offset: number): Promise<number> {
@@ -144,7 +157,7 @@ class RealFile implements File {
   }
 
   write(pieces: readonly Uint8Array[], offset: number): void {
-    guard(() => {
+    this.#shared.guard(() => {
       const fd = this.#opened()
       let bytes = 0
       for (const piece of pieces) bytes += piece.length
@@ -155,22 +168,22 @@ class RealFile implements File {
 
   sync(dirtyBytes: number): Promise<void> | undefined {
     if (this.#unnamed) return this.#syncName()
-    if (dirtyBytes <= smallSyncBytes && this.#sync.slow === 0) {
+    if (dirtyBytes <= smallSyncBytes && this.#shared.sync.slow === 0) {
       const began = performance.now()
-      guard(() => fs.fdatasyncSync(this.#opened()))
-      if (performance.now() - began > fastSyncMs * 8) this.#sync.slow = slowSyncs
+      this.#shared.guard(() => fs.fdatasyncSync(this.#opened()))
+      if (performance.now() - began > fastSyncMs * 8) this.#shared.sync.slow = slowSyncs
       return undefined
     }
-    if (dirtyBytes <= smallSyncBytes) this.#sync.slow -= 1
+    if (dirtyBytes <= smallSyncBytes) this.#shared.sync.slow -= 1
     return this.#later((fd, done) => fs.fdatasync(fd, (error) => done(error, undefined)))
   }
 
   async #syncName(): Promise<void> {
-    const directory = guard(() => fs.openSync(dirname(this.path), 'r'))
+    const directory = this.#shared.guard(() => fs.openSync(dirname(this.path), 'r'))
     try {
       await this.#later((fd, done) => fs.fdatasync(fd, (error) => done(error, undefined)))
       await new Promise<void>((resolve, reject) =>
-        fs.fsync(directory, (error) => (error === null ? resolve() : reject(diskFailure(error)))),
+        fs.fsync(directory, (error) => (error === null ? resolve() : reject(this.#shared.diskFailure(error)))),
       )
     } finally {
       fs.closeSync(directory)
@@ -179,11 +192,11 @@ class RealFile implements File {
   }
 
   truncate(sizeBytes: number): void {
-    guard(() => fs.ftruncateSync(this.#opened(), sizeBytes))
+    this.#shared.guard(() => fs.ftruncateSync(this.#opened(), sizeBytes))
   }
 
   sizeBytes(): number {
-    return guard(() => fs.fstatSync(this.#opened()).size)
+    return this.#shared.guard(() => fs.fstatSync(this.#opened()).size)
   }
 
   close(): void {
@@ -191,18 +204,18 @@ class RealFile implements File {
     if (this.#fd === undefined || this.#closing) return
     fs.closeSync(this.#fd)
     this.#fd = undefined
-    this.#open.delete(this)
+    this.#shared.open.delete(this)
   }
 
   #later<T>(run: (fd: number, done: (error: Error | null, value: T) => void) => void): Promise<T> {
-    const fd = guard(() => this.#opened())
+    const fd = this.#shared.guard(() => this.#opened())
     this.#busy += 1
     return new Promise((resolve, reject) => {
       run(fd, (error, value) => {
         this.#busy -= 1
         if (this.#closing) this.close()
         if (error === null) resolve(value)
-        else reject(diskFailure(error))
+        else reject(this.#shared.diskFailure(error))
       })
     })
   }
@@ -210,8 +223,8 @@ class RealFile implements File {
   #opened(flags = 'r+'): number {
     if (this.#fd === undefined) {
       this.#fd = fs.openSync(this.path, flags)
-      this.#open.add(this)
-      if (this.#open.size > openFilesMax) this.#evict()
+      this.#shared.open.add(this)
+      if (this.#shared.open.size > openFilesMax) this.#evict()
     }
     this.#closing = false
     return this.#fd
@@ -219,7 +232,7 @@ class RealFile implements File {
 
   /** The set is in the order of opening: the first other that is idle goes. */
   #evict(): void {
-    for (const file of this.#open) {
+    for (const file of this.#shared.open) {
       if (file === this || file.#busy > 0) continue
       file.close()
       return

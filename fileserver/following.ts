@@ -25,7 +25,7 @@ function demandEpoch(replica: ContainerReplica, epoch: Epoch): void {
 export function followingHandlers(
   environment: Environment,
   replicas: Replicas,
-  learn: (container: ContainerId) => Promise<void>,
+  learn: (container: ContainerId) => Promise<unknown>,
 ): Handlers<typeof replication.calls> {
   return {
     follow: async ({ container, epoch }) => {

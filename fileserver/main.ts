@@ -14,6 +14,7 @@ import { logger } from '../protocol/logging.ts'
 import type { Location } from '../protocol/messages/attributes.ts'
 import { control, zeroCounters } from '../protocol/messages/control.ts'
 import { files } from '../protocol/messages/files.ts'
+import { maintenance } from '../protocol/messages/maintenance.ts'
 import { replication } from '../protocol/messages/replication.ts'
 import { tcpTransport } from '../protocol/transport/tcp.ts'
 import { served } from '../protocol/transport/transport.ts'
@@ -27,6 +28,8 @@ import { openPool, saveIdentity } from './pool.ts'
 import { Reclaim } from './reclaim.ts'
 import type { Environment } from './replica/environment.ts'
 import { Replicas } from './replicas.ts'
+import { maintenanceHandlers } from './scrub/handlers.ts'
+import { Scrubber } from './scrub/scrubber.ts'
 import { fileHandlers } from './service.ts'
 
 const tickMs = 50
@@ -48,7 +51,10 @@ export type RunningFileserver = {
 export async function startFileserver(config: FileserverConfig): Promise<RunningFileserver> {
   const clock = systemClock
   const log = logger('fileserver')
-  const disk = realDisk(config.directory)
+  const counters = zeroCounters()
+  const disk = realDisk(config.directory, () => {
+    counters.diskErrors += 1
+  })
   const identity = openPool(disk, config.directory, () => serverId(randomBytes(8).toString('hex')))
   let { cluster } = identity
   const index = await openIndex(`${config.directory}/index`)
@@ -71,7 +77,7 @@ export async function startFileserver(config: FileserverConfig): Promise<Running
     index,
     directory: `${config.directory}/containers`,
     log,
-    counters: zeroCounters(),
+    counters,
     random: Math.random,
     connect: async (server, timeoutMs) => {
       const address = addresses.get(server)
@@ -102,13 +108,22 @@ export async function startFileserver(config: FileserverConfig): Promise<Running
   )
   await replicas.openAll()
   const reclaim = new Reclaim(environment, containers)
-  const locate = async (container: ContainerId): Promise<void> => {
+  const locate = async (container: ContainerId): Promise<Location | undefined> => {
     const { locations } = await cldb.call(control.calls.locate, { containers: [container] }, controlTimeoutMs)
     for (const location of locations) learn(location)
+    return locations[0]
   }
+  const scrubber = new Scrubber({
+    environment,
+    replicas,
+    bytesPerSecond: config.scrubBytesPerSecond,
+    againAfterMs: config.scrubAgainAfterMs,
+    locate,
+  })
   const listener = await transport.listen(config.listen, [
     served(files, fileHandlers(environment, replicas, cldb, reclaim)),
     served(replication, followingHandlers(environment, replicas, locate)),
+    served(maintenance, maintenanceHandlers(replicas, scrubber)),
   ])
   const address = config.advertise === '' ? listener.address : config.advertise
   const presence = { address, topology: config.topology, incarnation, cluster }
@@ -116,6 +131,7 @@ export async function startFileserver(config: FileserverConfig): Promise<Running
 
   const close = async (): Promise<void> => {
     membership.close()
+    scrubber.close()
     clearInterval(ticking)
     await listener.close()
     await replicas.close()
@@ -135,6 +151,7 @@ export async function startFileserver(config: FileserverConfig): Promise<Running
   }
   if (identity.cluster !== cluster) saveIdentity(disk, config.directory, { server: identity.server, cluster })
   reclaim.start(replicas)
+  scrubber.start()
   log.info({ server: identity.server, address, cluster }, 'serving')
   return { address, close }
 }

@@ -198,6 +198,7 @@ export class ContainerReplica {
       copies: (segment, at, size) => copies(this.#environment, this.container, this.location, segment, at, size),
       found: () => {
         counters.corruptBlocks += 1
+        counters.diskErrors += 1
         this.#environment.log.warn({ container: this.container }, 'a damaged block was found')
       },
       repaired: () => {

@@ -19,7 +19,7 @@ export type Call<Q = never, R = unknown> = {
   }
 }
 
-/** One number space: 0x01xx files, 0x02xx replication, 0x03xx control. */
+/** One number space: 0x01xx files, 0x02xx replication, 0x03xx control, 0x04xx maintenance. */
 export const call = <Q, R>(number: number, request: Shape<Q>, reply: Shape<R>): Call<Q, R> => ({
   number,
   request,
