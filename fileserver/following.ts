@@ -4,6 +4,7 @@
  * Driver. The rule for every call but `segment`: a lower epoch than the replica's own is refused, a higher one is
  * stored before anything else is done.
  */
+import { pause } from '../protocol/cluster/backoff.ts'
 import { Failure } from '../protocol/failures.ts'
 import type { ContainerId, Epoch } from '../protocol/ids.ts'
 import { appendBytesMax, replication } from '../protocol/messages/replication.ts'
@@ -68,21 +69,36 @@ export function followingHandlers(
       return { reply: {} }
     },
 
-    append: ({ container, epoch, first, committed, durable }, payload) => {
+    append: ({ container, epoch, first, committed, durable, resync }, payload) => {
       const replica = replicas.get(container)
       demandEpoch(replica, epoch)
       const { log } = replica.storage
+      let waitMs = 0
       if (payload.length > 0) {
         if (first !== log.next) throw new Failure('CONFLICT', `record ${first} does not follow ${log.last}`)
-        replica.receive(payload, payloadBytes(payload))
+        const bytes = payloadBytes(payload)
+        if (resync) environment.resyncs.admit(container)
+        else environment.resyncs.foreground(bytes)
+        replica.receive(payload, bytes)
+        if (resync) {
+          environment.counters.resyncBytes += bytes
+          waitMs = environment.resyncs.receives(bytes)
+        }
       }
+      if (!resync) environment.resyncs.left(container)
       replica.dispatch({ type: 'heard', committed })
       const reply = () => {
         // While we synced another master may have cut the log: what it holds then says nothing about this epoch.
         demandEpoch(replica, epoch)
         return { reply: { appended: log.last, durable: log.durable, full: environment.full() } }
       }
-      return durable ? replica.synced().then(reply) : reply()
+      const synced = durable ? replica.synced() : undefined
+      if (waitMs === 0) return synced === undefined ? reply() : synced.then(reply)
+      // Not so long that the other side takes us for hung.
+      return Promise.all([
+        synced,
+        pause(environment.clock, Math.min(waitMs, 2 * environment.limits.replicaTimeoutMs)),
+      ]).then(reply)
     },
 
     install: async ({ container, epoch, master, committed, segments, starts }) => {

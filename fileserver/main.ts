@@ -28,6 +28,7 @@ import { openPool, saveIdentity } from './pool.ts'
 import { Reclaim } from './reclaim.ts'
 import type { Environment } from './replica/environment.ts'
 import { Replicas } from './replicas.ts'
+import { Resyncs } from './resync/resyncs.ts'
 import { maintenanceHandlers } from './scrub/handlers.ts'
 import { Scrubber } from './scrub/scrubber.ts'
 import { fileHandlers } from './service.ts'
@@ -99,6 +100,7 @@ export async function startFileserver(config: FileserverConfig): Promise<Running
       return location
     },
     limits: config,
+    resyncs: new Resyncs(clock, config),
   }
 
   const replicas = new Replicas(environment, (location) =>

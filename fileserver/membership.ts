@@ -127,8 +127,7 @@ export class Membership {
       full: environment.full(),
       counters: { ...environment.counters },
       sizes,
-      resyncs: [],
-      resyncsWaiting: 0,
+      ...environment.resyncs.status(),
     }
   }
 

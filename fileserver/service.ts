@@ -65,6 +65,7 @@ export function fileHandlers(
   ): Reply<R> | Promise<Reply<R>> => {
     const replica = replicas.get(container)
     replica.demandMaster()
+    environment.resyncs.foreground(0)
     const reply = replica.query(() => run(replica.view, request, contextOf(replica)))
     return reply instanceof Promise ? reply.then((value) => ({ reply: value })) : { reply }
   }
@@ -81,6 +82,7 @@ export function fileHandlers(
     const context = contextOf(replica)
     const both = replica.query(() => {
       const found = run(replica.view, request, context)
+      environment.resyncs.foreground(found.length)
       return { reply: replyOf(found), reading: replica.read(found.object, found.offset, found.length) }
     })
     if (both instanceof Promise) return both.then(async ({ reply, reading }) => ({ reply, ...(await reading) }))
@@ -108,6 +110,7 @@ export function fileHandlers(
     if (options.grows && replica.full) throw new Failure('NO_SPACE', 'a fileserver of this container has no space left')
     const { payload = [], sums = noSums, stable } = options
     const size = payloadBytes(payload)
+    environment.resyncs.foreground(size)
     verifyPayload(payload, size, sums)
     let outcome: ReturnType<typeof operation.perform>
     index.look()

@@ -251,6 +251,14 @@ export class Log {
     return segmentAt(this.#segments, at)?.first
   }
 
+  /** Where record `at` begins. @returns nothing when the log does not hold it, or damage hides it. */
+  placeOf(at: Sequence): { readonly segment: Sequence; readonly offset: number } | undefined {
+    this.write()
+    const segment = segmentAt(this.#segments, at)
+    const mark = segment && markAt(segment, at)
+    return mark && { segment: segment.first, offset: mark.offset }
+  }
+
   /** Fills `target` from a segment's file; NOT_FOUND when that segment was dropped. @returns bytes read. */
   readSegment(first: Sequence, target: Uint8Array, offset: number): number {
     this.write()

@@ -18,6 +18,7 @@ type Gathered = { first: Sequence; last: Sequence; payload: Uint8Array[]; bytes:
 export class Batching {
   readonly #soon: (run: () => void) => void
   readonly #write: () => void
+  readonly #held: () => boolean
   #batches: Gathered[] = []
   #bytes = 0
   #durable = false
@@ -25,10 +26,14 @@ export class Batching {
   /** The last record of a stable batch that is not committed yet; 0 when there is none. */
   #awaited: Sequence = sequence(0)
 
-  /** @param write takes what is gathered. */
-  constructor(soon: (run: () => void) => void, write: () => void) {
+  /**
+   * @param write takes what is gathered.
+   * @param held whether nothing may be written now: `resume` is called when that may be over.
+   */
+  constructor(soon: (run: () => void) => void, write: () => void, held: () => boolean) {
     this.#soon = soon
     this.#write = write
+    this.#held = held
   }
 
   add(entry: Entry, bytes: number): void {
@@ -61,6 +66,10 @@ export class Batching {
     this.#awaited = sequence(0)
   }
 
+  resume(): void {
+    if (this.#batches.length > 0) this.#schedule()
+  }
+
   #clear(): void {
     this.#batches = []
     this.#bytes = 0
@@ -70,12 +79,12 @@ export class Batching {
   committed(to: Sequence): void {
     if (this.#awaited === 0 || to < this.#awaited) return
     this.#awaited = sequence(0)
-    if (this.#batches.length > 0) this.#schedule()
+    this.resume()
   }
 
   #schedule(): void {
     const waits = this.#awaited > 0 && this.#durable && this.#bytes < largeBytes
-    if (this.#scheduled || waits) return
+    if (this.#scheduled || waits || this.#held()) return
     this.#scheduled = true
     this.#soon(() => {
       this.#scheduled = false

@@ -11,6 +11,7 @@ import type { Counters } from '../../protocol/messages/control.ts'
 import type { Connection } from '../../protocol/transport/transport.ts'
 import type { Disk } from '../disk.ts'
 import type { Index } from '../index/store.ts'
+import type { Resyncs } from '../resync/resyncs.ts'
 
 export type Environment = {
   readonly self: ServerId
@@ -36,6 +37,8 @@ export type Environment = {
     add: readonly ServerId[],
   ) => Promise<Location>
   readonly limits: Limits
+  /** All resyncs of this server. */
+  readonly resyncs: Resyncs
   /** Size of a segment where it is not the usual one: the simulator's are small. The same on all servers of a cluster. */
   readonly segmentBytes?: number
 }

@@ -8,6 +8,9 @@ import type { ContainerId, Epoch, ServerId } from '../../protocol/ids.ts'
 import { sequence } from '../../protocol/ids.ts'
 import type { Location } from '../../protocol/messages/attributes.ts'
 import type { Connection } from '../../protocol/transport/transport.ts'
+import { Pieces } from '../resync/pieces.ts'
+import type { Turn } from '../resync/resyncs.ts'
+import { type Sizes, sizesOf } from '../resync/sizes.ts'
 import type { Environment } from './environment.ts'
 import { match, OwnDamage } from './match.ts'
 import { type Batch, Sender } from './sender.ts'
@@ -24,6 +27,8 @@ export type MembersOptions = {
   readonly storage: Storage
   readonly core: () => Replica
   readonly dispatch: (event: Event) => void
+  /** `holds` may have changed. */
+  readonly released: () => void
   /** An error that is no `Failure`: the replica must stop. */
   readonly broken: (error: unknown) => void
 }
@@ -31,15 +36,24 @@ export type MembersOptions = {
 export class Members {
   readonly #options: MembersOptions
   readonly #senders = new Map<ServerId, Sender>()
+  readonly #sizes: Sizes
   readonly #full = new Set<ServerId>()
+  readonly #turns = new Map<ServerId, Turn>()
 
   constructor(options: MembersOptions) {
     this.#options = options
+    this.#sizes = sizesOf(options.environment.segmentBytes)
   }
 
   /** Whether a member has no room for more than deletions. */
   get full(): boolean {
     return this.#full.size > 0
+  }
+
+  /** Whether new writes have to wait, so that a member can catch up at all. */
+  get holds(): boolean {
+    for (const sender of this.#senders.values()) if (sender.holds) return true
+    return false
   }
 
   /**
@@ -62,6 +76,8 @@ export class Members {
   close(): void {
     for (const sender of this.#senders.values()) sender.close()
     this.#senders.clear()
+    for (const turn of this.#turns.values()) turn.end()
+    this.#turns.clear()
     this.#full.clear()
   }
 
@@ -89,8 +105,11 @@ export class Members {
           },
         })
         if (core().epoch !== epoch) return
+        const lags = !inSync && new Pieces(storage.log, sequence(last + 1)).gapBytes() > this.#sizes.joinBytes
+        if (lags && !(await this.#turn(server))) return
+        if (core().epoch !== epoch) return
         this.#options.dispatch({ type: 'matched', epoch, server, last })
-        this.#stream(server, epoch, connection, last)
+        this.#stream(server, epoch, connection, last, inSync)
         return
       } catch (error) {
         if (core().epoch !== epoch) return
@@ -112,13 +131,28 @@ export class Members {
     }
   }
 
-  #stream(server: ServerId, epoch: Epoch, connection: Connection, last: number): void {
+  /** Waits until the server may bring up a replica there. @returns whether it may: the epoch may be over before. */
+  #turn(server: ServerId): Promise<boolean> {
+    const { environment, container, core } = this.#options
+    const copies = (): number => 1 + core().members.filter(({ inSync, phase }) => inSync && phase !== 'lost').length
+    const turn = environment.resyncs.turn(container, server, copies)
+    this.#turns.get(server)?.end()
+    this.#turns.set(server, turn)
+    return turn.granted
+  }
+
+  #stream(server: ServerId, epoch: Epoch, connection: Connection, last: number, inSync: boolean): void {
     const { environment, container, storage, core, dispatch } = this.#options
     const stream = {
       container,
       epoch,
       connection,
       log: storage.log,
+      clock: environment.clock,
+      resyncs: environment.resyncs,
+      sizes: this.#sizes,
+      resyncing: !inSync,
+      turn: this.#turns.get(server),
       timeoutMs: environment.limits.replicaTimeoutMs,
       committed: () => core().committed,
       appended: () => core().appended,
@@ -126,6 +160,7 @@ export class Members {
         if (full) this.#full.add(server)
         else this.#full.delete(server)
         dispatch(appended)
+        this.#options.released()
       },
       caughtUp: () => dispatch({ type: 'caughtUp', epoch, server }),
       failed: (failure: Failure) => this.#failed(server, epoch, failure),
@@ -151,9 +186,12 @@ export class Members {
     if (core().epoch !== epoch || member === undefined || member.phase === 'lost') return
     this.#senders.get(server)?.close()
     this.#senders.delete(server)
+    this.#turns.get(server)?.end()
+    this.#turns.delete(server)
     this.#full.delete(server)
     const fields = { container, epoch, server, failure: failure.message }
     environment.log[member.inSync ? 'warn' : 'debug'](fields, 'a replica does not follow')
     dispatch({ type: 'failed', epoch, server })
+    this.#options.released()
   }
 }

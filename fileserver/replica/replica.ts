@@ -70,9 +70,11 @@ export class ContainerReplica {
       storage,
       core: () => this.#core,
       dispatch: (event) => this.dispatch(event),
+      released: () => this.#batching.resume(),
       broken: (error) => this.#broken(error),
     })
-    this.#batching = new Batching(environment.clock.soon, () => this.#guard(() => this.#writeBatch()))
+    const write = (): void => this.#guard(() => this.#writeBatch())
+    this.#batching = new Batching(environment.clock.soon, write, () => this.#members.holds)
   }
 
   get core(): Replica {

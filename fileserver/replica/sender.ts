@@ -1,18 +1,24 @@
 /**
  * The stream of a master's records to one other replica, in one epoch.
  *
- * Driver. New records go out from memory while the replica keeps up; what it could not take then is read from the log
- * when it can. At most `windowBytes` are on their way. The first failure ends the stream.
+ * Driver. New records go out from memory while the replica keeps up; what it could not take then is read from the log,
+ * in large pieces, when it can. At most `windowBytes` are on their way. The first failure ends the stream. A resyncing
+ * replica is throttled while it takes old records, and joins when it lacks little (resync/rounds.ts).
  */
-import { Failure } from '../../protocol/failures.ts'
+import type { Clock } from '../../protocol/clock.ts'
+import { Failure, isFailure } from '../../protocol/failures.ts'
 import { type ContainerId, type Epoch, type Sequence, type ServerId, sequence } from '../../protocol/ids.ts'
 import { replication } from '../../protocol/messages/replication.ts'
 import type { Connection, Payload } from '../../protocol/transport/transport.ts'
 import type { Log } from '../log/log.ts'
+import { type Piece, Pieces } from '../resync/pieces.ts'
+import type { Resyncs, Turn } from '../resync/resyncs.ts'
+import { begun, holds, type Rounds, streamed } from '../resync/rounds.ts'
+import type { Sizes } from '../resync/sizes.ts'
 import type { Event } from './step.ts'
 
-const windowBytes = 16 * 1024 * 1024
-const readBytes = 1024 * 1024
+/** A throttled replica may take so many times as long as another to answer. */
+const patience = 4
 
 /** Consecutive records, as they are in the log. */
 export type Batch = {
@@ -29,13 +35,20 @@ export type Stream = {
   readonly server: ServerId
   readonly connection: Connection
   readonly log: Log
+  readonly clock: Clock
+  readonly resyncs: Resyncs
+  readonly sizes: Sizes
+  /** It is not in sync: it catches up behind what is written. */
+  readonly resyncing: boolean
+  /** Its turn, where it had to wait for one. */
+  readonly turn: Turn | undefined
   readonly timeoutMs: number
   readonly committed: () => Sequence
   /** The last record that is written to the log, and not only gathered for it. */
   readonly appended: () => Sequence
   /** `full`: the replica has no room for more than deletions. */
   readonly acknowledged: (event: Event & { type: 'acknowledged' }, full: boolean) => void
-  /** Nothing is left to read: from now on the replica takes what it is pushed. */
+  /** The replica lacks so little that answers may wait for it: from now on it takes what it is pushed. */
   readonly caughtUp: () => void
   readonly failed: (failure: Failure) => void
   /** Our own log cannot be read: the replica is not to blame. */
@@ -44,9 +57,15 @@ export type Stream = {
 
 export class Sender {
   readonly #stream: Stream
+  readonly #pieces: Pieces
   #next: Sequence
   #inFlightBytes = 0
+  #reading = false
+  /** How it catches up, until it has joined. */
+  #rounds: Rounds | undefined
   #caughtUp = false
+  #doneBytes = 0
+  #unsyncedBytes = 0
   #closed = false
   #told: Sequence = sequence(0)
   /** The replica has to make everything durable up to here. */
@@ -56,76 +75,155 @@ export class Sender {
   constructor(stream: Stream, next: Sequence) {
     this.#stream = stream
     this.#next = next
+    this.#pieces = new Pieces(stream.log, next)
+    const gapBytes = this.#pieces.gapBytes()
+    if (stream.resyncing && gapBytes > stream.sizes.joinBytes) this.#rounds = begun(gapBytes)
+    else stream.caughtUp()
+    stream.turn?.progress.note(0, gapBytes, stream.clock.monotonicMs())
     this.catchUp()
+  }
+
+  /** Whether new writes have to wait for the replica, which would never catch up otherwise. */
+  get holds(): boolean {
+    return this.#rounds?.pace === 'holding' && holds(this.#rounds, this.#pieces.gapBytes())
   }
 
   /** Sends a batch that was just appended to the log, unless earlier records must go first. */
   push(batch: Batch): void {
     if (this.#closed) return
-    if (this.#next === batch.first && this.#inFlightBytes <= windowBytes) {
-      this.#send(batch.first, batch.last, batch.payload, batch.bytes, batch.durable)
-    } else if (batch.durable) {
-      this.#wanted = batch.last
-      if (this.#next > batch.last) this.nudge(true)
+    if (this.#next === batch.first && this.#inFlightBytes <= this.#stream.sizes.windowBytes) {
+      this.#send(batch, batch.durable, () => {})
+    } else {
+      if (batch.durable) this.#wanted = batch.last
+      if (batch.durable && this.#next > batch.last) this.nudge(true)
+      else this.catchUp()
     }
   }
 
   /** Asks the replica to make everything durable, or with `durable` unset tells it what is committed if it doesn't know. */
   nudge(durable: boolean): void {
     if (this.#closed || (!durable && this.#told >= this.#stream.committed())) return
-    this.#send(this.#next, sequence(this.#next - 1), [], 0, durable)
+    const nothing = { first: this.#next, last: sequence(this.#next - 1), payload: [], bytes: 0 }
+    this.#send(nothing, durable, () => {})
   }
 
   close(): void {
     this.#closed = true
+    this.#stream.turn?.end()
   }
 
   /** Sends what is new in the log, as far as the window allows. */
   catchUp(): void {
-    const { log, appended } = this.#stream
-    try {
-      while (!this.#closed && this.#next <= appended() && this.#inFlightBytes <= windowBytes) {
-        const read = log.read(this.#next, readBytes)
-        if (read === undefined) throw new Failure('NOT_FOUND', `the log no longer reaches back to ${this.#next}`)
-        const durable = this.#next <= this.#wanted && this.#wanted <= read.last
-        this.#send(this.#next, read.last, read.payload, read.payload[0]!.length, durable)
-      }
-    } catch (error) {
-      if (!(error instanceof Failure)) throw error
-      if (error.failure === 'CORRUPT') {
-        this.#closed = true
-        this.#stream.damaged(error)
-      } else this.#fail(error)
-    }
-    if (this.#closed || this.#caughtUp || this.#next <= appended()) return
-    this.#caughtUp = true
-    this.nudge(true)
-    this.#stream.caughtUp()
+    if (this.#closed || this.#reading) return
+    if (this.#next <= this.#stream.appended()) void this.#pump()
+    else this.#end()
   }
 
-  #send(first: Sequence, last: Sequence, payload: Payload, bytes: number, durable: boolean): void {
+  async #pump(): Promise<void> {
+    const { appended, sizes } = this.#stream
+    this.#reading = true
+    try {
+      if (this.#pieces.next !== this.#next) this.#pieces.skip(sequence(this.#next - 1))
+      while (!this.#closed && this.#next <= appended()) {
+        if (this.#inFlightBytes > (this.#throttled ? sizes.slowWindowBytes : sizes.windowBytes)) return
+        const piece = await this.#pieces.read(appended(), sizes.pieceBytes)
+        if (this.#throttled) await this.#wait(piece.bytes)
+        if (!this.#closed) this.#sendPiece(piece)
+      }
+    } catch (error) {
+      this.#unreadable(error)
+    } finally {
+      this.#reading = false
+    }
+    if (!this.#closed) this.#end()
+  }
+
+  get #throttled(): boolean {
+    return this.#rounds?.pace === 'throttled'
+  }
+
+  #wait(bytes: number): Promise<void> {
+    const { clock, resyncs } = this.#stream
+    const waitMs = resyncs.sends(bytes)
+    if (waitMs <= 0) return Promise.resolve()
+    return new Promise((resolve) => void clock.after(waitMs, resolve))
+  }
+
+  #sendPiece(piece: Piece): void {
+    const { first, last, bytes } = piece
+    const { turn, clock, caughtUp, sizes } = this.#stream
+    this.#unsyncedBytes += bytes
+    const durable = (first <= this.#wanted && this.#wanted <= last) || this.#unsyncedBytes >= sizes.syncBytes
+    if (durable) this.#unsyncedBytes = 0
+    this.#send(piece, durable, piece.release, this.#throttled)
+    if (this.#rounds === undefined) return
+    const gapBytes = this.#pieces.gapBytes()
+    this.#doneBytes += bytes
+    turn?.progress.note(this.#doneBytes, this.#doneBytes + gapBytes, clock.monotonicMs())
+    this.#rounds = streamed(this.#rounds, bytes, gapBytes)
+    if (gapBytes > sizes.joinBytes) return
+    this.#rounds = undefined
+    turn?.end()
+    caughtUp()
+  }
+
+  /** Everything is on its way. */
+  #end(): void {
+    if (this.#caughtUp || this.#next <= this.#stream.appended()) return
+    this.#caughtUp = true
+    this.nudge(true)
+  }
+
+  #send(batch: Omit<Batch, 'durable'>, durable: boolean, release: () => void, resync = false): void {
     const { connection, container, epoch, server, timeoutMs } = this.#stream
+    const { first, last, payload, bytes } = batch
     const committed = this.#stream.committed()
     this.#next = sequence(last + 1)
     this.#told = committed
     this.#inFlightBytes += bytes
-    const request = { container, epoch, first, committed, durable }
-    connection.call(replication.calls.append, request, { payload, timeoutMs }).then(
+    const request = { container, epoch, first, committed, durable, resync }
+    const options = { payload, timeoutMs: resync ? timeoutMs * patience : timeoutMs }
+    connection.call(replication.calls.append, request, options).then(
       ({ reply }) => {
         this.#inFlightBytes -= bytes
+        release()
         if (this.#closed) return
         const { appended, durable, full } = reply
         this.#stream.acknowledged({ type: 'acknowledged', epoch, server, appended, durable }, full)
         this.catchUp()
       },
-      (error) =>
-        this.#fail(error instanceof Failure ? error : new Failure('INTERNAL', String(error), { cause: error })),
+      (error) => this.#refused(error, batch),
     )
+  }
+
+  /** Records went out unchecked: where they are refused, it is seen whether they are whole here. */
+  #refused(error: unknown, { first, last }: Omit<Batch, 'durable'>): void {
+    if (this.#closed) return
+    if (isFailure(error, 'CORRUPT', 'BAD_MESSAGE')) {
+      try {
+        for (let at = first; at <= last; ) {
+          const read = this.#stream.log.read(at, this.#stream.sizes.pieceBytes)
+          if (read === undefined) break
+          at = sequence(read.last + 1)
+        }
+      } catch (unreadable) {
+        this.#unreadable(unreadable)
+      }
+    }
+    this.#fail(error instanceof Failure ? error : new Failure('INTERNAL', String(error), { cause: error }))
+  }
+
+  #unreadable(error: unknown): void {
+    if (this.#closed) return
+    if (isFailure(error, 'CORRUPT')) {
+      this.close()
+      this.#stream.damaged(error)
+    } else this.#fail(error instanceof Failure ? error : new Failure('INTERNAL', String(error), { cause: error }))
   }
 
   #fail(failure: Failure): void {
     if (this.#closed) return
-    this.#closed = true
+    this.close()
     this.#stream.failed(failure)
   }
 }

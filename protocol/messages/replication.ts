@@ -50,11 +50,13 @@ export const replication = {
     rollback: call(0x0203, message({ container, epoch, after: sequenceShape, chain }), nothing),
     /**
      * Payload: whole records, byte for byte, the first of which is `first`. No payload: only news of `committed`, or
-     * a request to sync. Answered when appended, or, with `durable`, when everything so far is durable.
+     * a request to sync. Answered when appended, or, with `durable`, when everything so far is durable. `resync`: old
+     * records for a replica that is not in sync, which the receiver slows down as it likes; OVERLOADED when it brings up
+     * enough others.
      */
     append: call(
       0x0204,
-      message({ container, epoch, first: sequenceShape, committed: sequenceShape, durable: boolean }),
+      message({ container, epoch, first: sequenceShape, committed: sequenceShape, durable: boolean, resync: boolean }),
       message({ appended: sequenceShape, durable: sequenceShape, full: boolean }),
     ),
     /**

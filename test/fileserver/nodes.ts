@@ -13,6 +13,7 @@ import { noTicket } from '../../fileserver/replica/addition.ts'
 import type { Environment } from '../../fileserver/replica/environment.ts'
 import type { ContainerReplica } from '../../fileserver/replica/replica.ts'
 import { Replicas } from '../../fileserver/replicas.ts'
+import { Resyncs } from '../../fileserver/resync/resyncs.ts'
 import { systemClock } from '../../protocol/clock.ts'
 import { Failure } from '../../protocol/failures.ts'
 import { payloadSums } from '../../protocol/hash.ts'
@@ -69,6 +70,7 @@ export class Node {
         unsyncedBytesMax: 2 ** 20,
         retryMs: 50,
       },
+      resyncs: new Resyncs(systemClock, { resyncInBytesPerSecond: 0, resyncOutBytesPerSecond: 0, resyncsMax: 4 }),
     }
     this.environment = environment
     this.replicas = new Replicas(environment, () => [])

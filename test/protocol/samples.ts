@@ -191,6 +191,7 @@ export const replicationSamples: Samples<typeof replication.calls> = {
       first: sequence(10),
       committed: sequence(8),
       durable: true,
+      resync: false,
     },
     reply: { appended: sequence(12), durable: sequence(11), full: false },
   },

@@ -12,6 +12,7 @@ import { Reclaim } from '../../fileserver/reclaim.ts'
 import type { Environment, Limits } from '../../fileserver/replica/environment.ts'
 import type { ContainerReplica } from '../../fileserver/replica/replica.ts'
 import { Replicas } from '../../fileserver/replicas.ts'
+import { Resyncs } from '../../fileserver/resync/resyncs.ts'
 import { fileHandlers } from '../../fileserver/service.ts'
 import { connectCldb } from '../../protocol/cluster/cldb.ts'
 import { Connections } from '../../protocol/cluster/connections.ts'
@@ -166,6 +167,7 @@ export class Server {
         return location
       },
       limits,
+      resyncs: new Resyncs(clock, { resyncInBytesPerSecond: 0, resyncOutBytesPerSecond: 0, resyncsMax: 2 }),
       segmentBytes,
     }
     const environment = mutation?.environment?.(sound) ?? sound

@@ -1,0 +1,26 @@
+/**
+ * Amounts by which resync works, in proportion to a segment: the simulator's are small.
+ *
+ * Pure.
+ */
+export type Sizes = {
+  /** What is read and sent at a time. */
+  readonly pieceBytes: number
+  /** On their way to a replica, and to one that is throttled: what waits there for its answer must not wait too long. */
+  readonly windowBytes: number
+  readonly slowWindowBytes: number
+  /** A replica that lacks no more than this may join: answers wait until so much has been streamed, some 50 ms. */
+  readonly joinBytes: number
+  /** What was sent to a resyncing replica is made durable each time it got so much. */
+  readonly syncBytes: number
+}
+
+export const segmentBytesUsual = 64 * 1024 * 1024
+
+export const sizesOf = (segmentBytes = segmentBytesUsual): Sizes => ({
+  pieceBytes: segmentBytes / 64,
+  windowBytes: segmentBytes / 4,
+  slowWindowBytes: (3 * segmentBytes) / 64,
+  joinBytes: segmentBytes / 8,
+  syncBytes: segmentBytes / 2,
+})
