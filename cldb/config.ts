@@ -49,6 +49,27 @@ export const cldbSettings = {
     min: 5,
     max: 60_000,
   }),
+  copiesPerTarget: natural(
+    'replicas on their way to one server: more than it brings up at a time, so that it has no time to be idle',
+    { default: 16, min: 1, max: 10_000 },
+  ),
+  movesMax: natural('replicas that are moved at a time to even out disks, and 0 for none: users come first', {
+    default: 2,
+    max: 1000,
+  }),
+  fullnessSpreadPercent: natural('disks whose use differs by more of their size are evened out: less is not worth it', {
+    default: 10,
+    min: 1,
+    max: 100,
+  }),
+  mastersSpreadPercent: natural(
+    'servers whose numbers of masters differ by more are evened out, and 0 for none: each change takes a moment',
+    { default: 20, max: 100 },
+  ),
+  diskErrorsMax: natural(
+    'a disk with as many errors in a day is drained by itself, and 0 for none: single ones are repaired, a dying disk has more',
+    { default: 10 },
+  ),
 } as const
 
 export type CldbConfig = ConfigOf<typeof cldbSettings>

@@ -7,12 +7,16 @@ import { assert } from '../protocol/assert.ts'
 import { Failure } from '../protocol/failures.ts'
 import { type ContainerId, containerId, epoch, type ServerId } from '../protocol/ids.ts'
 import type { Volume } from '../protocol/messages/attributes.ts'
-import { choosePlaces, isUnder, type Place, type Random, randomFrom } from './placement.ts'
+import { choosePlaces, pathOf, type Random, randomFrom } from './placement.ts'
+import { Spots } from './replicas/spots.ts'
 import {
   type Changes,
   type Container,
+  type HandOver,
+  isDraining,
   leaseMargin,
   type Meta,
+  type Move,
   mayHoldLease,
   members,
   type Policy,
@@ -61,14 +65,16 @@ export class Draft {
   readonly volumes: Overlay<string, Volume>
   readonly containers: Overlay<ContainerId, Container>
   readonly elections: Overlay<ContainerId, number>
-  readonly attention: Overlay<ContainerId, true>
+  readonly handOvers: Overlay<ContainerId, HandOver>
+  readonly moves: Overlay<ContainerId, Move>
   readonly strays: Overlay<ContainerId, ReadonlyMap<ServerId, number | undefined>>
   readonly sizes: Overlay<ContainerId, number>
   readonly effects: Effect[] = []
   private meta: Meta
-  private places: readonly Server[] | undefined
-  /** Replicas and masters that this step placed, by server: the state's indexes do not know them yet. */
-  private readonly placed = new Map<ServerId, number>()
+  /** Containers whose number of replicas must be looked at, or need not any more. */
+  private readonly attention = new Map<ContainerId, boolean>()
+  private readonly spots: Spots
+  /** Masters that this step placed, by server: the state's index does not know them yet. */
   private readonly mastered = new Map<ServerId, number>()
 
   constructor(state: State, nowMs: number, random: number) {
@@ -79,10 +85,12 @@ export class Draft {
     this.volumes = new Overlay(state.volumes)
     this.containers = new Overlay(state.containers)
     this.elections = new Overlay(state.elections)
-    this.attention = new Overlay(state.attention)
+    this.handOvers = new Overlay(state.handOvers)
+    this.moves = new Overlay(state.moves)
     this.strays = new Overlay(state.strays)
     this.sizes = new Overlay(state.sizes)
     this.meta = state.meta
+    this.spots = new Spots(state, (id) => this.servers.get(id)!)
   }
 
   changes(): Changes {
@@ -92,14 +100,41 @@ export class Draft {
       volumes: this.volumes.changes,
       containers: this.containers.changes,
       elections: this.elections.changes,
-      attention: this.attention.changes,
+      attention: new Map([...this.attention].map(([id, due]) => [id, due ? this.copies(id) : undefined])),
       strays: this.strays.changes,
       sizes: this.sizes.changes,
+      handOvers: this.handOvers.changes,
+      moves: this.moves.changes,
     }
+  }
+
+  /** Live in-sync copies. */
+  private copies(id: ContainerId): number | undefined {
+    return this.containers.get(id)?.inSync.filter((member) => mayHoldLease(this.servers.get(member))).length
+  }
+
+  /** The number of the container's replicas must be looked at. */
+  attend(id: ContainerId): void {
+    this.attention.set(id, true)
+  }
+
+  /** It need not be looked at until something changes. */
+  rest(id: ContainerId): void {
+    this.attention.set(id, false)
   }
 
   isAlive(server: ServerId): boolean {
     return this.servers.get(server)?.state === 'alive'
+  }
+
+  /** Whether the replica there is to be dropped by plan, once it is not needed. */
+  leaves(server: ServerId, container: ContainerId): boolean {
+    const move = this.moves.get(container)
+    return isDraining(this.servers.get(server)) || (move?.source === server && move.doneMs === undefined)
+  }
+
+  masters(server: ServerId): number {
+    return (this.state.mastersOn.get(server) ?? 0) + (this.mastered.get(server) ?? 0)
   }
 
   /** Whether a lease that was given to the server can still run on its own clock. */
@@ -120,7 +155,8 @@ export class Draft {
   configure(before: Container, changed: Partial<Configuration>): Container {
     const after = { ...before, ...changed, epoch: epoch(before.epoch + 1) }
     this.containers.set(before.container, after)
-    this.attention.set(before.container, true)
+    this.attend(before.container)
+    this.handOvers.delete(before.container)
     if (before.master !== undefined && before.master !== after.master) this.assign(before.master, before.container)
     if (after.master !== undefined) this.assign(after.master, before.container)
     return after
@@ -161,27 +197,34 @@ export class Draft {
     else this.strays.set(container, holders)
   }
 
-  /** Servers for new replicas of a container, beside those in `near`; fewer than `count` where there are no more. */
-  place(policy: Policy, count: number, near: readonly ServerId[], except: readonly ServerId[]): readonly ServerId[] {
-    this.places ??= [...this.state.servers.keys()]
-      .map((id) => this.servers.get(id)!)
-      .filter((server) => server.state === 'alive' && !server.full)
-    const places: Place[] = []
-    for (const { record, freeBytes } of this.places) {
-      const id = record.server
-      if (near.includes(id) || except.includes(id) || !isUnder(record.topology, policy.topology)) continue
-      const load = (this.state.containersOf.get(id)?.size ?? 0) + (this.placed.get(id) ?? 0)
-      places.push({ server: id, topology: record.topology, freeBytes, load })
-    }
-    const topologies = near.map((id) => this.servers.get(id)?.record.topology ?? '')
-    const chosen = choosePlaces(places, count, topologies, this.random).map((place) => place.server)
-    for (const id of chosen) this.placed.set(id, (this.placed.get(id) ?? 0) + 1)
+  /** Servers for the first replicas of a container. */
+  private place(policy: Policy): readonly ServerId[] {
+    const places = this.spots.of(policy, []).map((spot) => ({ ...spot, load: [0, spot.replicas] }))
+    const chosen = choosePlaces(places, policy.replication, [], this.random).map(({ server }) => server)
+    for (const id of chosen) this.spots.take(id, false, 0)
+    return chosen
+  }
+
+  /**
+   * Targets for copies of a container, far from those in `near` and none of `except`; fewer than `count` where no others
+   * have room, and no more than so many copies on their way to them.
+   */
+  targets(container: Container, count: number, near: readonly ServerId[], except: readonly ServerId[]): ServerId[] {
+    const policy = this.volumes.get(container.volume)!
+    const copyBytes = this.sizes.get(container.container) ?? 0
+    const places = this.spots
+      .of(policy, except)
+      .filter(({ incoming, freeBytes }) => incoming < this.state.config.copiesPerTarget && freeBytes > copyBytes)
+      .map((spot) => ({ ...spot, load: [spot.incoming, spot.replicas] }))
+    const paths = near.map((id) => pathOf(this.servers.get(id)?.record.topology ?? ''))
+    const chosen = choosePlaces(places, count, paths, this.random).map(({ server }) => server)
+    for (const id of chosen) this.spots.take(id, true, copyBytes)
     return chosen
   }
 
   /** A container of epoch 1 whose replicas are yet to be made. @returns undefined when fewer than the minimum can be placed. */
   create(policy: Policy, kind: Container['kind']): Container | undefined {
-    const servers = this.place(policy, policy.replication, [], [])
+    const servers = this.place(policy)
     if (servers.length < policy.minimum) return undefined
     const id = containerId(this.meta.nextContainer)
     this.meta = { ...this.meta, nextContainer: id + 1 }
@@ -198,7 +241,7 @@ export class Draft {
       created: false,
     }
     this.containers.set(id, container)
-    this.attention.set(id, true)
+    this.attend(id)
     this.assign(master, id)
     return container
   }
@@ -206,10 +249,9 @@ export class Draft {
   /** Of two drawn at random the one with fewer masters. */
   private lightest(servers: readonly ServerId[]): ServerId {
     assert(servers.length > 0, 'a container has members')
-    const masters = (id: ServerId): number => (this.state.mastersOn.get(id) ?? 0) + (this.mastered.get(id) ?? 0)
     const first = servers[Math.floor(this.random() * servers.length)]!
     const second = servers[Math.floor(this.random() * servers.length)]!
-    return masters(second) < masters(first) ? second : first
+    return this.masters(second) < this.masters(first) ? second : first
   }
 
   /** Removes a container; its replicas on live servers are to be discarded. */
@@ -217,7 +259,9 @@ export class Draft {
     const id = container.container
     this.containers.delete(id)
     this.elections.delete(id)
-    this.attention.delete(id)
+    this.rest(id)
+    this.handOvers.delete(id)
+    this.moves.delete(id)
     this.sizes.delete(id)
     for (const server of new Set([...members(container), ...(this.strays.get(id)?.keys() ?? [])]))
       if (this.isAlive(server)) this.stray(id, server, true)

@@ -5,12 +5,12 @@
  */
 import type { ServerId } from '../protocol/ids.ts'
 
-/** A server that may be chosen: alive and not full. `load`: replicas that it has already. */
+/** A server that may be chosen. `load`: what it has to do already, figures that count more before those that count less. */
 export type Place = {
   readonly server: ServerId
-  readonly topology: string
+  readonly path: readonly string[]
   readonly freeBytes: number
-  readonly load: number
+  readonly load: readonly number[]
 }
 
 /** @returns the next number in [0, 1). */
@@ -37,39 +37,49 @@ export function isUnder(topology: string, prefix: string): boolean {
   return trimmed === '' || topology === trimmed || topology.startsWith(`${trimmed}/`)
 }
 
+/** The components of a topology. */
+export const pathOf = (topology: string): readonly string[] => topology.split('/').filter((part) => part !== '')
+
+/** How close a server is to the closest of others. */
+export const closeness = (path: readonly string[], others: readonly (readonly string[])[]): number =>
+  others.reduce((most, other) => Math.max(most, shared(path, other)), 0)
+
 /**
- * @param near topologies of the replicas that exist already.
+ * @param near paths of the replicas that exist already.
  * @returns at most `count` of `places`, fewer only when there are no more. Each is, among those left, one of the
  * farthest from all chosen so far: another rack before another node of the same rack before the same node.
  */
 export function choosePlaces(
   places: readonly Place[],
   count: number,
-  near: readonly string[],
+  near: readonly (readonly string[])[],
   random: Random,
 ): readonly Place[] {
   const left = [...places]
-  const topologies = [...near]
+  const paths = [...near]
   const chosen: Place[] = []
   while (chosen.length < count && left.length > 0) {
-    const closeness = left.map((place) => Math.max(0, ...topologies.map((other) => shared(place.topology, other))))
-    const least = Math.min(...closeness)
-    const far = left.filter((_, index) => closeness[index] === least)
-    // Of two drawn by free space the one with fewer replicas: new servers fill up, but not all at once.
+    const close = left.map((place) => closeness(place.path, paths))
+    const least = close.reduce((a, b) => Math.min(a, b))
+    const far = left.filter((_, index) => close[index] === least)
+    // Of two drawn by free space the one with less to do: new servers fill up, but not all at once.
     const first = draw(far, random)
     const second = draw(far, random)
-    const place = second.load < first.load ? second : first
+    const place = isLess(second.load, first.load) ? second : first
     chosen.push(place)
-    topologies.push(place.topology)
+    paths.push(place.path)
     left.splice(left.indexOf(place), 1)
   }
   return chosen
 }
 
-/** Number of leading components that two topologies share; one more when they are the same, as on one node. */
-function shared(a: string, b: string): number {
-  const left = a.split('/').filter((part) => part !== '')
-  const right = b.split('/').filter((part) => part !== '')
+function isLess(a: readonly number[], b: readonly number[]): boolean {
+  const at = a.findIndex((figure, index) => figure !== b[index])
+  return at !== -1 && a[at]! < b[at]!
+}
+
+/** Number of leading components that two paths share; one more when they are the same, as on one node. */
+function shared(left: readonly string[], right: readonly string[]): number {
   let depth = 0
   while (depth < left.length && depth < right.length && left[depth] === right[depth]) depth++
   return depth === left.length && depth === right.length ? depth + 1 : depth

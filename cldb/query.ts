@@ -9,7 +9,8 @@ import type { Location, Volume } from '../protocol/messages/attributes.ts'
 import type { control } from '../protocol/messages/control.ts'
 import type { ReplyOf, RequestOf } from '../protocol/messages/service.ts'
 import { isUnder } from './placement.ts'
-import { type Container, mayHoldLease, members, type Policy, type State } from './state.ts'
+import { modeLeftMs } from './servers/modes.ts'
+import { type Container, mayHoldLease, members, type Policy, type Server, type State, takesPart } from './state.ts'
 
 type Calls = typeof control.calls
 type Reply<K extends keyof Calls> = ReplyOf<Calls[K]>
@@ -52,14 +53,15 @@ export function locate(state: State, ids: Iterable<ContainerId>): readonly Locat
   return locations
 }
 
-/** Servers that the volume may use: how many are alive, and what space they have. */
+/** Servers that the volume may use for new containers: how many take part, and what space they have. */
 export function placesOf(
   state: State,
   policy: Policy,
 ): { readonly alive: number; readonly capacityBytes: number; readonly freeBytes: number } {
   const places = { alive: 0, capacityBytes: 0, freeBytes: 0 }
-  for (const { state: liveness, record, freeBytes } of state.servers.values()) {
-    if (liveness !== 'alive' || !isUnder(record.topology, policy.topology)) continue
+  for (const server of state.servers.values()) {
+    const { record, freeBytes } = server
+    if (!takesPart(server) || !isUnder(record.topology, policy.topology)) continue
     places.alive++
     places.capacityBytes += record.capacityBytes
     places.freeBytes += freeBytes
@@ -100,13 +102,31 @@ export function space(state: State, name: string): Reply<'space'> {
   }
 }
 
-/** Whether fewer in-sync replicas than the volume wants are on servers that may be alive. */
-function isUnderReplicated(state: State, volume: Volume, container: Container): boolean {
-  const live = container.inSync.filter((member) => mayHoldLease(state.servers.get(member)))
-  return live.length < volume.replication
+/** In-sync replicas on servers that may be alive. */
+const liveCopies = (state: State, container: Container): number =>
+  container.inSync.filter((member) => mayHoldLease(state.servers.get(member))).length
+
+/** Containers that the server should stop leading, in which epoch. */
+export function handOversOf(state: State, server: ServerId): Reply<'heartbeat'>['handOver'] {
+  const asked = [...state.handOvers.keys()].map((id) => state.containers.get(id))
+  return asked.flatMap((named) =>
+    named?.master === server ? [{ container: named.container, epoch: named.epoch }] : [],
+  )
 }
 
-export function status(state: State): Reply<'status'> {
+/** Containers that need the server: without it, and those that may stop as well, they have too few live copies. */
+function needed(state: State, server: Server): number {
+  const id = server.record.server
+  let count = 0
+  for (const container of state.containersOf.get(id) ?? []) {
+    const { inSync, volume } = state.containers.get(container)!
+    const others = inSync.filter((member) => member !== id && takesPart(state.servers.get(member)))
+    if (others.length < state.volumes.get(volume)!.minimum) count++
+  }
+  return count
+}
+
+export function status(state: State, nowMs: number): Reply<'status'> {
   const servers = [...state.servers.values()].map((server) => ({
     server: server.record.server,
     address: server.record.address,
@@ -120,17 +140,27 @@ export function status(state: State): Reply<'status'> {
     counters: server.counters,
     resyncs: server.resyncs,
     resyncsWaiting: server.resyncsWaiting,
+    mode: server.record.mode?.kind ?? ('normal' as const),
+    reason: server.record.mode?.reason ?? '',
+    modeLeftMs: Math.ceil(modeLeftMs(server, nowMs)),
+    resyncing: state.resyncingOn.get(server.record.server)?.size ?? 0,
+    needed: server.record.mode === undefined ? 0 : needed(state, server),
   }))
   const volumes = [...state.volumes.values()].map((volume) => {
     const ids = state.containersIn.get(volume.name) ?? new Set()
     let underReplicated = 0
     let unavailable = 0
+    let lackingBytes = 0
     for (const id of ids) {
       const container = state.containers.get(id)!
-      if (isUnderReplicated(state, volume, container)) underReplicated++
+      const lacking = volume.replication - liveCopies(state, container)
+      if (lacking > 0) {
+        underReplicated++
+        lackingBytes += lacking * (state.sizes.get(id) ?? 0)
+      }
       if (liveMaster(state, container) === undefined) unavailable++
     }
-    return { volume, containers: ids.size, underReplicated, unavailable }
+    return { volume, containers: ids.size, underReplicated, unavailable, lackingBytes }
   })
   return { cluster: state.meta.cluster, servers, volumes }
 }
@@ -143,7 +173,8 @@ export function containerPage(state: State, request: RequestOf<Calls['containers
     if (page.length >= request.limit) break
     if (id <= request.after) continue
     const container = state.containers.get(id)!
-    if (request.underReplicated && !isUnderReplicated(state, state.volumes.get(container.volume)!, container)) continue
+    const { replication } = state.volumes.get(container.volume)!
+    if (request.underReplicated && liveCopies(state, container) >= replication) continue
     page.push(locationOf(state, container))
   }
   return page

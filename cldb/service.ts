@@ -12,7 +12,8 @@ import type { Log } from '../protocol/logging.ts'
 import type { control } from '../protocol/messages/control.ts'
 import type { ReplyOf } from '../protocol/messages/service.ts'
 import type { ControlHandlers, ControlStream } from '../protocol/transport/grpc.ts'
-import { containerPage, locate, openContainers, space, status, volumeOf } from './query.ts'
+import { containerPage, handOversOf, locate, openContainers, space, status, volumeOf } from './query.ts'
+import { askedFor } from './servers/modes.ts'
 import { apply, type State } from './state.ts'
 import { type Event, type Step, step } from './step.ts'
 import type { Store } from './store.ts'
@@ -101,9 +102,16 @@ export function createService({ state, store, clock, random, log, onFatal }: Ser
   }
 
   const report = ({ changes }: Step): void => {
-    for (const [server, after] of changes.servers)
-      if (after !== undefined && after.state !== state.servers.get(server)?.state)
-        log.info({ server, address: after.record.address }, `server is ${after.state}`)
+    for (const [server, after] of changes.servers) {
+      const before = state.servers.get(server)
+      if (after === undefined) continue
+      const { address, mode } = after.record
+      if (after.state !== before?.state) log.info({ server, address }, `server is ${after.state}`)
+      if (mode === before?.record.mode) continue
+      const isAlarm = mode !== undefined && mode.reason !== askedFor
+      const fields = { server, address, reason: mode?.reason }
+      log[isAlarm ? 'error' : 'info'](fields, `server is ${mode?.kind ?? 'back in service'}`)
+    }
     for (const [container, after] of changes.containers)
       if (after !== undefined)
         log.debug({ container, epoch: after.epoch, master: after.master, inSync: after.inSync }, 'configuration')
@@ -140,7 +148,8 @@ export function createService({ state, store, clock, random, log, onFatal }: Ser
           replaceStream(request.server, undefined)
         return { cluster: state.meta.cluster, leaseMs: config.leaseMs, heartbeatMs: config.heartbeatMs }
       }),
-    heartbeat: (request) => submit({ type: 'heartbeat', request }, none),
+    heartbeat: (request) =>
+      submit({ type: 'heartbeat', request }, () => ({ handOver: handOversOf(state, request.server) })),
     assignments: (request, stream) => {
       void stream.closed.then(() => {
         if (streams.get(request.server) === stream) streams.delete(request.server)
@@ -161,8 +170,9 @@ export function createService({ state, store, clock, random, log, onFatal }: Ser
         const { writable } = openContainers(state, volumeOf(state, request.volume))
         return { containers: writable }
       }),
+    setMode: (request) => submit({ type: 'setMode', request }, none),
     space: ({ volume }) => ask(() => space(state, volume)),
-    status: () => ask(() => status(state)),
+    status: () => ask(() => status(state, clock.monotonicMs())),
     containers: (request) => ask(() => ({ locations: containerPage(state, request) })),
   }
 

@@ -6,13 +6,19 @@
  */
 import type { Of } from '../protocol/check.ts'
 import type { ContainerId, Epoch, ServerId } from '../protocol/ids.ts'
-import type { Volume } from '../protocol/messages/attributes.ts'
+import { replicationMax, type Volume } from '../protocol/messages/attributes.ts'
 import { type Counters, type control, type resyncShape, zeroCounters } from '../protocol/messages/control.ts'
 import type { RequestOf } from '../protocol/messages/service.ts'
 import type { CldbConfig } from './config.ts'
 
 /** Durable facts about the cluster. `nextContainer` is never given out twice; `leaseMs` is the longest lease ever promised. */
 export type Meta = { readonly cluster: string; readonly nextContainer: number; readonly leaseMs: number }
+
+/**
+ * What a server is kept from by plan. `draining`: its replicas go elsewhere; `maintenance`: for `forMs` it may be silent
+ * and is not dead (from when it was asked for, and anew from each start of the CLDB). Neither gets replicas or masters.
+ */
+export type Mode = { readonly kind: 'draining' | 'maintenance'; readonly reason: string; readonly forMs: number }
 
 /** Durable facts about a fileserver. `incarnation` is that of the process that may hold its lease. */
 export type ServerRecord = {
@@ -21,6 +27,8 @@ export type ServerRecord = {
   readonly topology: string
   readonly address: string
   readonly capacityBytes: number
+  /** Absent as long as it takes part in everything. */
+  readonly mode: Mode | undefined
 }
 
 export type Registration = RequestOf<typeof control.calls.register>
@@ -35,6 +43,9 @@ export type Server = {
   readonly sinceMs: number
   /** When its last registration or heartbeat was received. */
   readonly heardMs: number
+  readonly modeSinceMs: number
+  /** From where its disk's errors are counted; absent until they are known. */
+  readonly errors: { readonly sinceMs: number; readonly base: number } | undefined
   readonly freeBytes: number
   readonly full: boolean
   readonly counters: Counters
@@ -68,6 +79,16 @@ export type Container = {
 /** When a server was told to discard a replica; `undefined` while it is not decided. */
 type Discarded = number | undefined
 
+/** A container's master on `server` is to give way to another member. */
+export type HandOver = { readonly server: ServerId; readonly sinceMs: number }
+
+/** A replica that goes from one server to another, to even out their disks. `doneMs`: when the source was dropped. */
+export type Move = {
+  readonly source: ServerId
+  readonly target: ServerId
+  readonly doneMs: number | undefined
+}
+
 type Tables = {
   readonly servers: Map<ServerId, Server>
   readonly volumes: Map<string, Volume>
@@ -75,12 +96,16 @@ type Tables = {
   readonly containers: Map<ContainerId, Container>
   /** Soft: containers without a live master, and when one may be chosen (Infinity while no candidate is alive). */
   readonly elections: Map<ContainerId, number>
-  /** Soft: containers whose number of replicas must be looked at, the longest unseen first. */
-  readonly attention: Map<ContainerId, true>
+  /** Soft: containers whose number of replicas must be looked at, with how many live in-sync copies they have. */
+  readonly attention: Map<ContainerId, number>
   /** Soft: replicas that live servers hold and no configuration names. */
   readonly strays: Map<ContainerId, ReadonlyMap<ServerId, Discarded>>
   /** Soft: bytes of each container's log, as its master reported. */
   readonly sizes: Map<ContainerId, number>
+  /** Soft: what masters are asked to give up. */
+  readonly handOvers: Map<ContainerId, HandOver>
+  /** Soft. One that is done stays until the disks' free space tells of it. */
+  readonly moves: Map<ContainerId, Move>
 }
 
 type Frozen<T> = { readonly [K in keyof T]: T[K] extends Map<infer K2, infer V> ? ReadonlyMap<K2, V> : T[K] }
@@ -89,13 +114,22 @@ type Writable = Tables & {
   readonly config: CldbConfig
   readonly containersOf: Map<ServerId, Set<ContainerId>>
   readonly containersIn: Map<string, Set<ContainerId>>
+  readonly resyncingOn: Map<ServerId, Set<ContainerId>>
   readonly mastersOn: Map<ServerId, number>
+  readonly queues: Set<ContainerId>[]
 }
+type Index<K> = ReadonlyMap<K, ReadonlySet<ContainerId>>
 
-/** To read from; only `apply` writes. `containersOf`, `containersIn` and `mastersOn` are indexes of `containers`. */
-export type State = Frozen<Omit<Writable, 'containersOf' | 'containersIn'>> & {
-  readonly containersOf: ReadonlyMap<ServerId, ReadonlySet<ContainerId>>
-  readonly containersIn: ReadonlyMap<string, ReadonlySet<ContainerId>>
+/**
+ * To read from; only `apply` writes. `containersOf`, `resyncingOn`, `containersIn` and `mastersOn` are indexes of
+ * `containers`; `queues` of `attention`: at each number of live copies the containers that have so many, the longest
+ * unseen first.
+ */
+export type State = Frozen<Omit<Writable, 'containersOf' | 'resyncingOn' | 'containersIn' | 'queues'>> & {
+  readonly containersOf: Index<ServerId>
+  readonly resyncingOn: Index<ServerId>
+  readonly containersIn: Index<string>
+  readonly queues: readonly ReadonlySet<ContainerId>[]
 }
 
 /** New values by table and key; `undefined` deletes. */
@@ -119,6 +153,9 @@ export type RecordChanges = { readonly meta: Meta | undefined } & {
 /** What a volume wants of its containers. */
 export type Policy = Omit<Volume, 'root'>
 
+/** Most members of a container's sets: as many as its volume wants, and others on their way in and out. */
+export const copiesMax = replicationMax * 2
+
 /** A lease ends for the CLDB this much later than for its holder, whose clock may run slower. */
 export const leaseMargin = 1.2
 
@@ -128,6 +165,8 @@ export const unheard = (record: ServerRecord, nowMs: number): Server => ({
   state: 'unknown',
   sinceMs: nowMs,
   heardMs: nowMs,
+  modeSinceMs: nowMs,
+  errors: undefined,
   freeBytes: 0,
   full: false,
   counters: zeroCounters(),
@@ -143,6 +182,12 @@ export const unheard = (record: ServerRecord, nowMs: number): Server => ({
 export const mayHoldLease = (server: Server | undefined): boolean =>
   server !== undefined && (server.state === 'alive' || server.state === 'unknown')
 
+/** Whether new replicas and masters may be put there. */
+export const takesPart = (server: Server | undefined): boolean =>
+  server?.state === 'alive' && server.record.mode === undefined
+
+export const isDraining = (server: Server | undefined): boolean => server?.record.mode?.kind === 'draining'
+
 export const members = (container: Container): readonly ServerId[] => [...container.inSync, ...container.resyncing]
 
 /** The state after a start of the CLDB at `nowMs`; `meta` must be there. */
@@ -157,14 +202,18 @@ export function initialState(config: CldbConfig, meta: Meta, records: Records, n
     attention: new Map(),
     strays: new Map(),
     sizes: new Map(),
+    handOvers: new Map(),
+    moves: new Map(),
     containersOf: new Map(),
     containersIn: new Map(),
+    resyncingOn: new Map(),
     mastersOn: new Map(),
+    queues: Array.from({ length: copiesMax + 1 }, () => new Set()),
   }
   for (const [id, record] of records.servers) state.servers.set(id, unheard(record, nowMs))
   for (const container of records.containers.values()) {
     putContainer(state, container.container, container)
-    state.attention.set(container.container, true)
+    attend(state, container.container, container.inSync.length)
     if (container.master === undefined) state.elections.set(container.container, Number.POSITIVE_INFINITY)
   }
   return state
@@ -180,8 +229,19 @@ export function apply(state: State, changes: Changes): void {
   put(target.elections, changes.elections)
   put(target.strays, changes.strays)
   put(target.sizes, changes.sizes)
-  for (const id of changes.attention.keys()) target.attention.delete(id) // what is looked at goes to the end
-  put(target.attention, changes.attention)
+  put(target.handOvers, changes.handOvers)
+  put(target.moves, changes.moves)
+  for (const [id, copies] of changes.attention) attend(target, id, copies)
+}
+
+/** What is looked at goes to the end. */
+function attend(state: Writable, id: ContainerId, copies: number | undefined): void {
+  const before = state.attention.get(id)
+  if (before !== undefined) state.queues[before]!.delete(id)
+  state.attention.delete(id)
+  if (copies === undefined) return
+  state.attention.set(id, copies)
+  state.queues[copies]!.add(id)
 }
 
 function put<K, V>(table: Map<K, V>, changes: ReadonlyMap<K, V | undefined>): void {
@@ -194,6 +254,7 @@ function putContainer(state: Writable, id: ContainerId, after: Container | undef
   const before = state.containers.get(id)
   if (before !== undefined) {
     for (const server of members(before)) state.containersOf.get(server)?.delete(id)
+    for (const server of before.resyncing) state.resyncingOn.get(server)?.delete(id)
     if (before.master !== undefined) addTo(state.mastersOn, before.master, -1)
   }
   if (after === undefined) {
@@ -204,6 +265,7 @@ function putContainer(state: Writable, id: ContainerId, after: Container | undef
   state.containers.set(id, after)
   if (before === undefined) setIn(state.containersIn, after.volume, id)
   for (const server of members(after)) setIn(state.containersOf, server, id)
+  for (const server of after.resyncing) setIn(state.resyncingOn, server, id)
   if (after.master !== undefined) addTo(state.mastersOn, after.master, 1)
 }
 

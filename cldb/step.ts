@@ -15,6 +15,7 @@ import { elect } from './replicas/elections.ts'
 import { reconfigure } from './replicas/reconfigure.ts'
 import { repair } from './replicas/repair.ts'
 import { assignments, expire, heartbeat, register } from './servers/liveness.ts'
+import { endMaintenance, setMode } from './servers/modes.ts'
 import { type Changes, mayHoldLease, members, type RecordChanges, type State } from './state.ts'
 import { allocate, createVolume, removeVolume } from './volumes.ts'
 
@@ -30,6 +31,7 @@ export type Event = { readonly nowMs: number; readonly random: number } & (
   | Called<'createVolume'>
   | Called<'removeVolume'>
   | Called<'allocate'>
+  | Called<'setMode'>
   | { readonly type: 'tick' }
   | { readonly type: 'repair' }
 )
@@ -73,8 +75,12 @@ function transition(draft: Draft, event: Event): void {
     case 'allocate':
       allocate(draft, event.request)
       break
+    case 'setMode':
+      setMode(draft, event.request)
+      break
     case 'tick':
       expire(draft)
+      endMaintenance(draft)
       elect(draft)
       break
     case 'repair':

@@ -53,6 +53,7 @@ export const serverRecord: Shape<ServerRecord> = message({
   topology: text(1024),
   address: addressShape,
   capacityBytes: natural(),
+  mode: optional(message({ kind: oneOf('draining', 'maintenance'), reason: text(255), forMs: natural() })),
 })
 export const containerRecord: Shape<Container> = message({
   container: containerShape,

@@ -1,5 +1,5 @@
 /**
- * Masters that are lost and masters that are chosen.
+ * Masters that are lost, masters that are chosen, and masters that give way by plan.
  *
  * Pure. An election waits until a candidate is alive and then `electionDelayMs`, so that servers that crashed
  * together all become candidates. Only a member of the in-sync set is ever chosen, and never while the process that
@@ -7,9 +7,13 @@
  */
 
 import type { ContainerId, ServerId } from '../../protocol/ids.ts'
+import { handOversMax } from '../../protocol/messages/control.ts'
 import type { Draft } from '../draft.ts'
 import { pick } from '../placement.ts'
-import type { Container } from '../state.ts'
+import { type Container, takesPart } from '../state.ts'
+
+/** A master that was asked to give way and still leads after this long is asked anew, if that is still wanted. */
+const handOverMs = 10_000
 
 /** Members that hold a replica; where none does and the container was never served, any can begin it. */
 function candidates(draft: Draft, container: Container): readonly ServerId[] {
@@ -40,6 +44,37 @@ export function resign(draft: Draft, container: Container, server: ServerId): vo
   })
 }
 
+/** Members that may take over by plan, those with the fewest masters. */
+export function successors(draft: Draft, container: Container): readonly ServerId[] {
+  const { container: id, master } = container
+  const others = candidates(draft, container).filter(
+    (member) => member !== master && takesPart(draft.servers.get(member)) && !draft.leaves(member, id),
+  )
+  const fewest = Math.min(...others.map((member) => draft.masters(member)))
+  return others.filter((member) => draft.masters(member) === fewest)
+}
+
+/** Has the master asked, with its heartbeats, to give way. @returns false when too many are asked already. */
+export function askToGiveWay(draft: Draft, container: Container): boolean {
+  const asked = [...draft.handOvers.changes.values()].filter((handOver) => handOver !== undefined).length
+  if (draft.state.handOvers.size + asked >= handOversMax) return false
+  draft.handOvers.set(container.container, { server: container.master!, sinceMs: draft.nowMs })
+  return true
+}
+
+export function forgetOldHandOvers(draft: Draft): void {
+  for (const [id, { sinceMs }] of draft.state.handOvers) {
+    if (draft.nowMs - sinceMs < handOverMs) continue
+    draft.handOvers.delete(id)
+    draft.attend(id)
+  }
+}
+
+/** A master gives way and stays in sync: it holds everything that was acknowledged and acts no more in this epoch. */
+export function giveWay(draft: Draft, container: Container): void {
+  draft.configure(container, { master: pick(draft.random, successors(draft, container)) ?? container.master })
+}
+
 /** Lets the election run from now, unless it runs already or nobody can be chosen. */
 export function openElection(draft: Draft, container: Container): void {
   const dueMs = draft.elections.get(container.container)
@@ -59,7 +94,9 @@ function choose(draft: Draft, id: ContainerId): void {
   if (container === undefined) return
   const former = container.master
   if (former !== undefined && draft.isAlive(former)) return
-  const master = pick(draft.random, candidates(draft, container))
+  const all = candidates(draft, container)
+  const preferred = all.filter((member) => takesPart(draft.servers.get(member)))
+  const master = pick(draft.random, preferred.length > 0 ? preferred : all)
   if (master === undefined) {
     draft.elections.set(id, Number.POSITIVE_INFINITY)
     return

@@ -8,7 +8,7 @@ import type { control } from '../../protocol/messages/control.ts'
 import type { RequestOf } from '../../protocol/messages/service.ts'
 import type { Draft } from '../draft.ts'
 import { confirm } from '../servers/liveness.ts'
-import { resign } from './elections.ts'
+import { giveWay, resign } from './elections.ts'
 
 export function reconfigure(draft: Draft, request: RequestOf<typeof control.calls.reconfigure>): void {
   const { server, remove, add } = request
@@ -21,7 +21,8 @@ export function reconfigure(draft: Draft, request: RequestOf<typeof control.call
   if (!remove.every((member) => container.inSync.includes(member)))
     throw new Failure('INVALID', `container ${request.container}: only members of the in-sync set can be removed`)
   if (remove.includes(server)) {
-    resign(draft, container, server)
+    if (add.includes(server)) giveWay(draft, container)
+    else resign(draft, container, server)
     return
   }
   if (!add.every((member) => container.resyncing.includes(member)))

@@ -11,6 +11,7 @@ import type { Draft } from '../draft.ts'
 import { openElection, vacate } from '../replicas/elections.ts'
 import { type Container, mayHoldLease, members, type Registration, type Server, unheard } from '../state.ts'
 import { checkTopology } from '../volumes.ts'
+import { errorsOf, mayBeSilent } from './modes.ts'
 
 type Request<K extends keyof typeof control.calls> = RequestOf<(typeof control.calls)[K]>
 
@@ -46,7 +47,7 @@ function welcome(draft: Draft, request: Registration, known: Server | undefined)
   const sameProcess = known?.record.incarnation === incarnation
   const over = known === undefined || sameProcess ? [] : [known.record.incarnation]
   const held = new Set(request.replicas.map((replica) => replica.container))
-  const record = { server: id, incarnation, topology, address, capacityBytes }
+  const record = { server: id, incarnation, topology, address, capacityBytes, mode: known?.record.mode }
   const unchanged =
     known !== undefined && Object.entries(record).every(([key, value]) => known.record[key as never] === value)
   draft.servers.set(id, {
@@ -64,7 +65,7 @@ function welcome(draft: Draft, request: Registration, known: Server | undefined)
   })
   noteStrays(draft, id, held)
   for (const container of draft.state.containersOf.get(id) ?? []) {
-    draft.attention.set(container, true)
+    draft.attend(container)
     returned(draft, draft.containers.get(container)!, id, held.has(container), sameProcess)
   }
 }
@@ -96,7 +97,7 @@ function noteStrays(draft: Draft, id: ServerId, held: ReadonlySet<ContainerId>):
       if (container < draft.state.meta.nextContainer) draft.stray(container, id, true)
     } else if (!members(named).includes(id)) {
       draft.stray(container, id, false)
-      draft.attention.set(container, true)
+      draft.attend(container)
     }
   }
 }
@@ -130,7 +131,7 @@ export function heartbeat(draft: Draft, request: Request<'heartbeat'>): void {
   confirm(draft, request.server, request.incarnation)
   const server = draft.session(request.server, request.incarnation)
   const record = server.record.capacityBytes === capacityBytes ? server.record : { ...server.record, capacityBytes }
-  const told = { freeBytes, full, counters, resyncs, resyncsWaiting }
+  const told = { freeBytes, full, counters, resyncs, resyncsWaiting, errors: errorsOf(server, counters, heardMs) }
   draft.servers.set(request.server, { ...server, ...told, record, heardMs })
   for (const { container: id, sizeBytes } of request.sizes) {
     const container = draft.containers.get(id)
@@ -155,21 +156,26 @@ export function assignments(draft: Draft, request: Request<'assignments'>): void
 /** Servers that have been silent for too long lose their leases, and in the end their replicas. */
 export function expire(draft: Draft): void {
   const { rereplicateAfterMs } = draft.state.config
-  for (const [id, server] of draft.state.servers) {
+  for (const id of draft.state.servers.keys()) {
+    const server = draft.servers.get(id)!
     if (mayHoldLease(server)) {
       if (draft.leaseMayRun(server)) continue
       draft.servers.set(id, { ...server, state: 'silent', sinceMs: draft.nowMs })
       for (const container of draft.state.strays.keys()) draft.forgetStray(container, id)
       for (const container of draft.state.containersOf.get(id) ?? []) lose(draft, draft.containers.get(container)!, id)
-    } else if (server.state === 'silent' && draft.nowMs - server.sinceMs >= rereplicateAfterMs) {
+    } else if (
+      server.state === 'silent' &&
+      draft.nowMs - server.sinceMs >= rereplicateAfterMs &&
+      !mayBeSilent(server)
+    ) {
       draft.servers.set(id, { ...server, state: 'dead', sinceMs: draft.nowMs })
-      for (const container of draft.state.containersOf.get(id) ?? []) draft.attention.set(container, true)
+      for (const container of draft.state.containersOf.get(id) ?? []) draft.attend(container)
     }
   }
 }
 
 function lose(draft: Draft, container: Container, server: ServerId): void {
-  draft.attention.set(container.container, true)
+  draft.attend(container.container)
   if (container.master === undefined) return
   draft.assign(container.master, container.container)
   if (container.master === server) openElection(draft, container)

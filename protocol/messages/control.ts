@@ -28,6 +28,10 @@ const incarnation = natural()
 const volumeName = text(255)
 
 export const replicasMax = 200_000
+/** Containers that are changing their masters by plan, in the whole cluster: each stands still for a moment. */
+export const handOversMax = 64
+/** Longest maintenance: 30 days. */
+export const maintenanceMsMax = 30 * 24 * 3600 * 1000
 
 export const countersShape = message({
   corruptBlocks: natural(),
@@ -68,6 +72,9 @@ export const resyncShape = message({
   bytesPerSecond: natural(),
 })
 
+/** `draining`: its replicas go elsewhere; `maintenance`: it may be silent for a while. Neither gets new replicas or masters. */
+const modeShape = oneOf('normal', 'draining', 'maintenance')
+
 export const serverStatusShape = message({
   server,
   address: addressShape,
@@ -81,6 +88,15 @@ export const serverStatusShape = message({
   counters: countersShape,
   resyncs: list(resyncShape, 256),
   resyncsWaiting: natural(),
+  mode: modeShape,
+  /** Why it is in this mode. */
+  reason: text(255),
+  /** Until maintenance ends by itself. */
+  modeLeftMs: natural(),
+  /** Of its replicas, those that are not in sync. */
+  resyncing: natural(),
+  /** Containers that would have fewer live copies than their volume's minimum without it; told of servers in a mode. */
+  needed: natural(),
 })
 
 export const volumeStatusShape = message({
@@ -88,6 +104,8 @@ export const volumeStatusShape = message({
   containers: natural(),
   underReplicated: natural(),
   unavailable: natural(),
+  /** Size of the copies that are missing or not in sync. */
+  lackingBytes: natural(),
 })
 
 export const control = {
@@ -124,7 +142,8 @@ export const control = {
         resyncs: list(resyncShape, 256),
         resyncsWaiting: natural(),
       }),
-      nothing,
+      /** Containers that this server should stop leading in this epoch, once its in-sync members have everything. */
+      message({ handOver: list(message({ container, epoch: epochShape }), handOversMax) }),
     ),
     /**
      * Server stream: first all containers that this server masters, then each change as it happens. `discard`:
@@ -138,7 +157,8 @@ export const control = {
     /**
      * By a container's master: CONFLICT unless `epoch` is current and `server` its master. `remove`: members that
      * failed (they become resyncing); `add`: resyncing replicas that hold everything. A master that removes itself
-     * gives way to another member; where none can lead, it begins anew in the next epoch.
+     * gives way to another member; where none can lead, it begins anew in the next epoch. One that removes and adds
+     * itself gives way too, but stays in sync. Either has stopped to act in this epoch before it asks.
      */
     reconfigure: call(
       0x0304,
@@ -185,5 +205,10 @@ export const control = {
       message({ volume: optional(volumeName), after: container, limit: natural(1000), underReplicated: boolean }),
       message({ locations: list(locationShape, 1000) }),
     ),
+    /**
+     * By an administrator. `forMs`: how long maintenance lasts, 0 for the others. NOT_FOUND for an unknown server,
+     * INVALID when its replicas could be nowhere else.
+     */
+    setMode: call(0x030d, message({ server, mode: modeShape, forMs: natural(maintenanceMsMax) }), nothing),
   },
 } as const

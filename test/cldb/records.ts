@@ -13,6 +13,12 @@ export const serverRow: ServerRecord = {
   topology: '/rack1/node1',
   address: '10.0.0.1:7500',
   capacityBytes: 4e12,
+  mode: undefined,
+}
+export const draining: ServerRecord = {
+  ...serverRow,
+  server: server(2),
+  mode: { kind: 'draining', reason: '12 disk errors', forMs: 0 },
 }
 export const volume: Volume = {
   name: 'home',
@@ -36,7 +42,7 @@ export const container: Container = {
 
 export const records: Records = {
   meta,
-  servers: new Map([[serverRow.server, serverRow]]),
+  servers: new Map([serverRow, draining].map((row) => [row.server, row])),
   volumes: new Map([[volume.name, volume]]),
   containers: new Map([
     [containerId(1), container],

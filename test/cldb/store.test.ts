@@ -8,7 +8,8 @@ import type { RecordChanges } from '../../cldb/state.ts'
 import { containerRecord, encode, metaRecord, openLevelStore, serverRecord } from '../../cldb/store.ts'
 import { containerId } from '../../protocol/ids.ts'
 import { volumeShape } from '../../protocol/messages/attributes.ts'
-import { container, meta, records, serverRow, volume } from './records.ts'
+import { unpack } from '../../protocol/transport/wire.ts'
+import { container, draining, meta, records, serverRow, volume } from './records.ts'
 
 const nothing: RecordChanges = { meta: undefined, servers: new Map(), volumes: new Map(), containers: new Map() }
 
@@ -76,9 +77,12 @@ t.test('stored records keep their bytes', async (t) => {
   const hex = {
     meta: encode(metaRecord, { ...meta, version: 1 }),
     server: encode(serverRecord, serverRow),
+    draining: encode(serverRecord, draining),
     volume: encode(volumeShape, volume),
     container: encode(containerRecord, container),
     vacant: encode(containerRecord, { ...container, master: undefined }),
   }
   for (const [name, bytes] of Object.entries(hex)) t.equal(Buffer.from(bytes).toString('hex'), golden[name], name)
+  const old = serverRecord.read(unpack(Buffer.from(golden.serverWithoutMode, 'hex')), 'server')
+  t.strictSame(old, serverRow, 'a record from before servers had modes is read')
 })

@@ -108,7 +108,7 @@ t.test('masters and replicas are spread', async (t) => {
         }),
       })
   }
-  const counts = status(world.state).servers
+  const counts = status(world.state, world.nowMs).servers
   t.ok(Math.min(...counts.map(({ masters }) => masters)) > 80, `masters: ${counts.map(({ masters }) => masters)}`)
   t.ok(Math.min(...counts.map(({ replicas }) => replicas)) > 240, `replicas: ${counts.map(({ replicas }) => replicas)}`)
 })
@@ -118,17 +118,20 @@ t.test('what is told of the cluster', async (t) => {
   const { master } = world.createVolume()
   world.send({ type: 'allocate', request: { volume: 'home' } })
   t.strictSame(space(world.state, 'home'), { totalBytes: Math.floor(4e12 / 3), freeBytes: Math.floor(2e12 / 3) })
-  t.match(status(world.state), { cluster: 'test', volumes: [{ containers: 9, underReplicated: 0, unavailable: 0 }] })
+  t.match(status(world.state, world.nowMs), {
+    cluster: 'test',
+    volumes: [{ containers: 9, underReplicated: 0, unavailable: 0 }],
+  })
   world.kill(numberOf(master)!)
   world.pass(1900)
-  t.ok(status(world.state).volumes[0]!.unavailable > 0, 'between lease and election')
+  t.ok(status(world.state, world.nowMs).volumes[0]!.unavailable > 0, 'between lease and election')
   t.match(
-    status(world.state).servers.find((row) => row.server === master),
+    status(world.state, world.nowMs).servers.find((row) => row.server === master),
     { state: 'silent' },
   )
   world.pass(300)
-  t.equal(status(world.state).volumes[0]!.unavailable, 0)
-  const under = status(world.state).volumes[0]!.underReplicated
+  t.equal(status(world.state, world.nowMs).volumes[0]!.unavailable, 0)
+  const under = status(world.state, world.nowMs).volumes[0]!.underReplicated
   t.ok(under > 0)
   const page = (after: number, limit: number, underReplicated: boolean) =>
     containerPage(world.state, { volume: 'home', after: after as never, limit, underReplicated }).map(

@@ -1,0 +1,71 @@
+/**
+ * Servers that may get replicas, with what one step has put on them already: the state's indexes do not know that yet.
+ *
+ * Reads the state; its own figures live as long as the step.
+ */
+import type { ServerId } from '../../protocol/ids.ts'
+import { isUnder, pathOf } from '../placement.ts'
+import { type Policy, type Server, type State, takesPart } from '../state.ts'
+
+type Spot = {
+  readonly server: ServerId
+  readonly topology: string
+  readonly path: readonly string[]
+  /** Free, less what is on its way there. */
+  freeBytes: number
+  /** Replicas on their way there. */
+  incoming: number
+  replicas: number
+}
+
+export class Spots {
+  private readonly state: State
+  private readonly serverOf: (id: ServerId) => Server
+  private known: ReadonlyMap<ServerId, Spot> | undefined
+
+  constructor(state: State, serverOf: (id: ServerId) => Server) {
+    this.state = state
+    this.serverOf = serverOf
+  }
+
+  /** Those that the volume may use and that are none of `except`. */
+  of(policy: Policy, except: readonly ServerId[]): readonly Spot[] {
+    this.known ??= this.look()
+    return [...this.known.values()].filter(
+      ({ server, topology }) => !except.includes(server) && isUnder(topology, policy.topology),
+    )
+  }
+
+  /** A replica is put there; `copied` when bytes have to be brought. */
+  take(server: ServerId, copied: boolean, copyBytes: number): void {
+    const spot = this.known?.get(server)
+    if (spot === undefined) return
+    spot.replicas++
+    if (copied) spot.incoming++
+    spot.freeBytes -= copyBytes
+  }
+
+  private look(): ReadonlyMap<ServerId, Spot> {
+    const { state } = this
+    const spots = new Map<ServerId, Spot>()
+    for (const id of state.servers.keys()) {
+      const server = this.serverOf(id)
+      if (!takesPart(server) || server.full) continue
+      const incoming = state.resyncingOn.get(id) ?? new Set()
+      let freeBytes = server.freeBytes
+      for (const container of incoming) freeBytes -= state.sizes.get(container) ?? 0
+      const { topology } = server.record
+      const replicas = state.containersOf.get(id)?.size ?? 0
+      const path = pathOf(topology)
+      spots.set(id, {
+        server: id,
+        topology,
+        path,
+        freeBytes: Math.max(0, freeBytes),
+        incoming: incoming.size,
+        replicas,
+      })
+    }
+    return spots
+  }
+}
