@@ -19,7 +19,7 @@ export type Namespace = {
  * The command, up to its own, that runs another inside. Not `ip netns exec`, which also takes a copy of all mounts: a
  * filesystem that a test unmounts meanwhile would live on in there.
  */
-export const entering = (namespace: Namespace | undefined): readonly string[] =>
+export const entering = (namespace: Pick<Namespace, 'name'> | undefined): readonly string[] =>
   namespace === undefined ? [] : ['nsenter', `--net=/run/netns/${namespace.name}`]
 
 let made = 0

@@ -31,7 +31,7 @@ export type Launch = {
   readonly args: readonly string[]
   /** Standard output and error are appended here. */
   readonly logFile: string
-  readonly namespace?: Namespace | undefined
+  readonly namespace?: Pick<Namespace, 'name'> | undefined
   readonly environment?: Readonly<Record<string, string>>
   /** Leaves standard input and output to the caller as pipes; the log then holds standard error alone. */
   readonly piped?: boolean

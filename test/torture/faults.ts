@@ -1,0 +1,188 @@
+/**
+ * Carries out one fault of the schedule: does the harm, waits, and takes it back.
+ *
+ * Not pure. Whatever a fault does it undoes before it settles, so that a run that waited for all of them is healed,
+ * but for rot: that only the cluster itself puts right.
+ */
+import { execFileSync, spawnSync } from 'node:child_process'
+import { readdirSync, rmSync, statfsSync, statSync } from 'node:fs'
+import { join } from 'node:path'
+import { setTimeout as sleep } from 'node:timers/promises'
+import { until } from '../harness/processes.ts'
+import { flipByte, type Place } from '../harness/rot.ts'
+import type { Network, Way } from './network.ts'
+import type { Fault, FaultKind } from './schedule.ts'
+import type { Server, Servers } from './servers.ts'
+
+export type World = {
+  readonly servers: Servers
+  readonly network: Network
+  /** Nodes of the workers. */
+  readonly clients: readonly string[]
+  readonly note: (line: string) => void
+  /** Bytes that rotted, and whether each has been put right. */
+  readonly rot: Rot[]
+  /** From when to when the power of every disk was off (milliseconds since 1970): unsynced bytes may be lost then. */
+  readonly blackouts: { readonly fromMs: number; untilMs: number }[]
+}
+
+export type Rot = Place & { readonly server: Server; readonly repaired: () => boolean }
+type Deed = (world: World, fault: Fault) => Promise<void>
+
+const unmountWithinMs = 20_000
+/** Only segments that old records fill: what stands at the end may be taken for a torn write, and cut. */
+const rottenSegmentBytesMin = 2 * 2 ** 20
+const rottenPart = 0.7
+
+const both = (one: string, other: string): readonly Way[] => [
+  [one, other],
+  [other, one],
+]
+
+async function cutFor({ network }: World, ways: readonly Way[], durationMs: number): Promise<void> {
+  network.cut(ways)
+  await sleep(durationMs)
+  network.heal(ways)
+}
+
+/** The first server of the fault, and all nodes that speak to it. */
+function oneAndOthers({ servers, clients }: World, fault: Fault) {
+  const one = servers.fileservers[fault.servers[0]!]!.name
+  const names = servers.all.map(({ name }) => name)
+  return { one, others: [...names, ...clients].filter((name) => name !== one) }
+}
+
+async function killFor({ servers }: World, victims: readonly Server[], fault: Fault, power: boolean): Promise<void> {
+  await Promise.all(victims.map((server) => servers.hold(server, ...(power ? outage(server) : []))))
+  await sleep(fault.durationMs)
+  await Promise.all(
+    victims.map(async (server, index) => {
+      if (victims.length > 1) await sleep(fault.delaysMs[index % fault.delaysMs.length]!)
+      await servers.release(server)
+    }),
+  )
+}
+
+/** The power of the server's disk goes with its process, and is back before the process may be. */
+function outage({ disk }: Server): readonly [before: () => void, between: () => Promise<void>] {
+  const restored = (): boolean => {
+    try {
+      disk.restore()
+      return true
+    } catch {
+      return false // Something of the killed process still holds the disk.
+    }
+  }
+  return [disk.cut, () => until('the disk is unmounted', unmountWithinMs, restored)]
+}
+
+export const deeds: Readonly<Record<FaultKind, Deed>> = {
+  kill: (world, fault) => {
+    const count = fault.choices[0]! < 0.25 ? 2 : 1
+    const victims = fault.servers.slice(0, count).map((index) => world.servers.fileservers[index]!)
+    return killFor(world, victims, fault, false)
+  },
+
+  killAll: (world, fault) => {
+    const { fileservers, all } = world.servers
+    return killFor(world, fault.choices[0]! < 0.5 ? all : fileservers, fault, false)
+  },
+
+  killCldb: (world, fault) => killFor(world, [world.servers.cldb], fault, false),
+
+  pause: async ({ servers }, fault) => {
+    const server = servers.fileservers[fault.servers[0]!]!
+    server.pauses++
+    server.process?.signal('SIGSTOP')
+    await sleep(fault.durationMs)
+    if (--server.pauses === 0) server.process?.signal('SIGCONT')
+  },
+
+  isolate: (world, fault) => {
+    const { one, others } = oneAndOthers(world, fault)
+    const ways = others.flatMap((other) => both(one, other))
+    return cutFor(world, ways, fault.durationMs)
+  },
+
+  cutPair: (world, fault) => {
+    const { one } = oneAndOthers(world, fault)
+    const other = fault.choices[0]! < 0.2 ? 'cldb' : world.servers.fileservers[fault.servers[1]!]!.name
+    return cutFor(world, both(one, other), fault.durationMs)
+  },
+
+  /** To or from one other, or all. */
+  cutOneWay: (world, fault) => {
+    const { one, others } = oneAndOthers(world, fault)
+    const outward = fault.choices[0]! < 0.5
+    const chosen = fault.choices[1]! < 0.5 ? others : [others[Math.floor(fault.choices[2]! * others.length)]!]
+    const ways = chosen.map((other): Way => (outward ? [one, other] : [other, one]))
+    return cutFor(world, ways, fault.durationMs)
+  },
+
+  /** A worker from one server, or from all, or from the CLDB. */
+  cutClient: (world, fault) => {
+    const client = world.clients[Math.floor(fault.choices[0]! * world.clients.length)]!
+    const { fileservers, cldb, all } = world.servers
+    const draw = fault.choices[1]!
+    const cut = draw < 0.5 ? [fileservers[fault.servers[0]!]!] : draw < 0.8 ? all : [cldb]
+    const ways = cut.flatMap(({ name }) => both(client, name))
+    return cutFor(world, ways, fault.durationMs)
+  },
+
+  power: (world, fault) => {
+    const { cldb, fileservers } = world.servers
+    const victim = fault.choices[0]! < 0.15 ? cldb : fileservers[fault.servers[0]!]!
+    return killFor(world, [victim], fault, true)
+  },
+
+  powerAll: async (world, fault) => {
+    const blackout = { fromMs: Date.now(), untilMs: Number.POSITIVE_INFINITY }
+    world.blackouts.push(blackout)
+    await killFor(world, world.servers.all, fault, true)
+    blackout.untilMs = Date.now()
+  },
+
+  fill: async ({ servers }, fault) => {
+    const server = servers.fileservers[fault.servers[0]!]!
+    const filler = join(server.disk.directory, 'filler')
+    server.diskFaults++
+    try {
+      await servers.exclusively(server, async () => fill(filler, server.disk.directory))
+      await sleep(fault.durationMs)
+    } finally {
+      await servers.exclusively(server, async () => rmSync(filler, { force: true }))
+      server.diskFaults--
+    }
+  },
+
+  /** A byte of one replica only: while a place of another server is rotten, that one rots further instead. */
+  rot: async ({ servers, rot, note }, fault) => {
+    const rotten = rot.find(({ repaired }) => !repaired())
+    const server = rotten?.server ?? servers.fileservers[fault.servers[0]!]!
+    await servers.exclusively(server, async () => {
+      const segments = oldSegments(server)
+      const path = segments[Math.floor(fault.choices[0]! * segments.length)]
+      if (path === undefined) return note('nothing to rot yet')
+      const offset = Math.floor(statSync(path).size * rottenPart * fault.choices[1]!)
+      note(`rot in ${path} at ${offset}`)
+      rot.push({ server, path, offset, repaired: flipByte({ path, offset }) })
+    })
+  },
+}
+
+function oldSegments(server: Server): string[] {
+  const containers = join(server.directory, 'containers')
+  return readdirSync(containers, { recursive: true })
+    .map((name) => join(containers, String(name)))
+    .filter((path) => path.endsWith('.segment') && statSync(path).size > rottenSegmentBytesMin)
+    .sort()
+}
+
+/** To the last byte: in one piece as far as that goes, then with zeros. */
+function fill(filler: string, directory: string): void {
+  const { bsize, bavail } = statfsSync(directory)
+  const roughly = Math.max(1, bavail - 1024) * bsize
+  execFileSync('fallocate', ['-l', String(roughly), filler])
+  // Ends with "no space left on device": that is what it is for.
+  spawnSync('dd', ['if=/dev/zero', `of=${filler}`, 'bs=64k', 'oflag=append', 'conv=notrunc'], { stdio: 'ignore' })
+}
