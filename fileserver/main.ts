@@ -18,6 +18,7 @@ import { maintenance } from '../protocol/messages/maintenance.ts'
 import { replication } from '../protocol/messages/replication.ts'
 import { tcpTransport } from '../protocol/transport/tcp.ts'
 import { served } from '../protocol/transport/transport.ts'
+import { Cleaning } from './cleaning/cleaning.ts'
 import type { FileserverConfig } from './config.ts'
 import { realDisk } from './disk.ts'
 import { followingHandlers } from './following.ts'
@@ -154,6 +155,7 @@ export async function startFileserver(config: FileserverConfig): Promise<Running
   if (identity.cluster !== cluster) saveIdentity(disk, config.directory, { server: identity.server, cluster })
   reclaim.start(replicas)
   scrubber.start()
+  new Cleaning(environment, replicas).start()
   log.info({ server: identity.server, address, cluster }, 'serving')
   return { address, close }
 }

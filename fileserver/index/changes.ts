@@ -18,6 +18,14 @@ export type Change =
     }
   /** [from, to) of the object's bytes; `to` at most the highest offset ever written, rounded up as you like. */
   | { readonly type: 'punch'; readonly object: Uint8Array; readonly from: number; readonly to: number }
+  /** What an earlier record, whose segment is dropped, did for a client's call: repeats are answered from it. */
+  | {
+      readonly type: 'call'
+      readonly client: number
+      readonly number: number
+      readonly oldest: number
+      readonly result: number
+    }
 
 /** The container's state with every appended record applied, committed or not. */
 export type View = {

@@ -16,8 +16,8 @@
 import { pack, unpack } from 'msgpackr'
 import { assert, unreachable } from '../../protocol/assert.ts'
 import { write53 } from '../../protocol/bytes.ts'
-import { type ContainerId, containerId, type Sequence, sequence } from '../../protocol/ids.ts'
-import { decodeChanges } from '../log/changes-codec.ts'
+import { type ContainerId, clientId, containerId, type Sequence, sequence } from '../../protocol/ids.ts'
+import { decodeChanges, sizeOf } from '../log/changes-codec.ts'
 import type { Entry } from '../log/find.ts'
 import type { Checkpoint } from '../log/open.ts'
 import { changesOf, recordBytes } from '../log/record.ts'
@@ -32,6 +32,8 @@ const flushRecords = 1024
 /** Of a container's blocks, kept decoded: 1 GiB of a file that was written in large pieces. */
 const blocksMax = 4096
 const blocksExtentsMax = 16_384
+/** A run of file bytes counts as so much more, about what it takes in a record: tiny ones would look dead otherwise. */
+const runBytes = 40
 
 type Staged = { readonly value: Uint8Array | undefined; readonly sequence: Sequence; readonly stable: boolean }
 /** Sequences of the newest records of either kind. */
@@ -40,9 +42,9 @@ type Pending = {
   readonly sequence: Sequence
   readonly keys: string[]
   readonly values: (Uint8Array | undefined)[]
-  /** What the record makes live or dead: segment, amount of keys, of bytes, of deletions. */
-  readonly changes: [segment: Sequence, keys: number, bytes: number, deletions: number][]
-  readonly client: number
+  /** What the record makes live or dead. */
+  readonly changes: [segment: Sequence, liveBytes: number, deletionBytes: number][]
+  readonly clients: number[]
   readonly drops: Sequence | undefined
   readonly end: Checkpoint['end']
   readonly segment: Sequence
@@ -71,6 +73,8 @@ export class ContainerIndex {
   #seenStable: Sequence = sequence(0)
   #seenUnstable: Sequence = sequence(0)
   #latest: Seen = { stable: sequence(0), unstable: sequence(0) }
+  /** Clients' operations so far, here or at the master. */
+  operations = 0
 
   /**
    * @param checkpoint as `load` gave it.
@@ -121,6 +125,7 @@ export class ContainerIndex {
 
   /** Starts to note which appended records an operation sees. */
   look(): void {
+    this.operations += 1
     this.#seenStable = sequence(0)
     this.#seenUnstable = sequence(0)
   }
@@ -133,6 +138,11 @@ export class ContainerIndex {
   /** The newest that can have been seen at all: for those who look in several turns, between which others look too. */
   get latest(): Seen {
     return this.#latest
+  }
+
+  /** The sequence of the record that gave the key its value; nothing where it has none. */
+  sequenceOf(key: Uint8Array): number | undefined {
+    return sequenceIn(this.#get(`k${latin1(key)}`))
   }
 
   /** The extents of [from, to) of the object, with offsets in the object, ascending. */
@@ -152,6 +162,18 @@ export class ContainerIndex {
     return found
   }
 
+  /**
+   * Takes in a record of a log that is opened. Its `fresh` says nothing: the record that deleted the key, whose old value
+   * is in the log still, may have been dropped.
+   */
+  replay(entry: Entry): void {
+    const changes = decodeChanges(changesOf(entry.head, entry.header))
+    this.stage(
+      entry,
+      changes.map((change) => (change.type === 'put' ? { ...change, fresh: false } : change)),
+    )
+  }
+
   /** Takes in a record that was appended to the log, with its changes decoded. */
   stage(entry: Entry, changes: readonly Change[] = decodeChanges(changesOf(entry.head, entry.header))): void {
     const { header } = entry
@@ -160,38 +182,43 @@ export class ContainerIndex {
       keys: [],
       values: [],
       changes: [],
-      client: header.client,
+      clients: [],
       drops: header.kind === 'dropSegment' ? sequence(header.result) : undefined,
       end: { sequence: sequence(header.sequence + 1), offset: entry.offset + recordBytes(header), chain: header.chain },
       segment: entry.segment,
     }
     for (const change of changes) this.#change(change, entry, pending)
     if (header.client !== 0) {
-      const done = { result: header.result, sequence: header.sequence, stable: header.stable }
-      const ticket = { client: header.client as never, number: header.number, oldest: header.oldest }
-      const forgotten = this.retries.add(ticket, done)
-      if (forgotten !== undefined) {
-        pending.keys.push(`r${clientKey(forgotten)}`)
-        pending.values.push(undefined)
-      }
+      this.operations += 1
+      this.#remember(header, entry, pending)
     }
     this.#latest = { ...this.#latest, [header.stable ? 'stable' : 'unstable']: header.sequence }
     this.#pending.push(pending)
+  }
+
+  #remember(call: Omit<Change & { type: 'call' }, 'type'>, { header }: Entry, pending: Pending): void {
+    const { number, oldest, result } = call
+    const done = { result, sequence: header.sequence, stable: header.stable }
+    const forgotten = this.retries.add({ client: clientId(call.client), number, oldest }, done)
+    pending.clients.push(call.client)
+    if (forgotten === undefined) return
+    pending.keys.push(`r${clientKey(forgotten)}`)
+    pending.values.push(undefined)
   }
 
   #change(change: Change, entry: Entry, pending: Pending): void {
     switch (change.type) {
       case 'put': {
         const name = `k${latin1(change.key)}`
-        if (!change.fresh) this.#forget(this.#get(name), pending)
-        pending.changes.push([entry.segment, 1, 0, 0])
+        if (!change.fresh) this.#forget(change.key, this.#get(name), pending)
+        pending.changes.push([entry.segment, sizeOf(change), 0])
         this.#put(name, change.value, entry, pending)
         break
       }
       case 'delete': {
         const name = `k${latin1(change.key)}`
-        this.#forget(this.#get(name), pending)
-        pending.changes.push([entry.segment, 0, 0, 1])
+        this.#forget(change.key, this.#get(name), pending)
+        pending.changes.push([entry.segment, 0, sizeOf(change)])
         this.#put(name, undefined, entry, pending)
         break
       }
@@ -199,8 +226,11 @@ export class ContainerIndex {
         this.#extent(change, entry, pending)
         break
       case 'punch':
-        pending.changes.push([entry.segment, 0, 0, 1])
+        pending.changes.push([entry.segment, 0, sizeOf(change)])
         this.#refill(change.object, change.from, change.to, entry, pending, () => undefined)
+        break
+      case 'call':
+        this.#remember(change, entry, pending)
         break
       default:
         unreachable(change)
@@ -220,7 +250,6 @@ export class ContainerIndex {
       payloadBytes,
       payloadOffset: change.payloadOffset + at - change.offset,
     }))
-    pending.changes.push([entry.segment, 0, change.length, 0])
   }
 
   /** Clears [from, to) of the object, block by block, and puts in what `fill` makes for the part of each. */
@@ -243,7 +272,9 @@ export class ContainerIndex {
       at += high - low
       if (old === undefined && extent === undefined) continue
       const { kept, gone } = cut(old === undefined ? [] : decodeExtents(old.subarray(6)), low, high)
-      for (const part of gone) pending.changes.push([part.segment, 0, -part.length, 0])
+      for (const { part, pieces } of gone)
+        pending.changes.push([part.segment, (pieces - 1) * runBytes - part.length, 0])
+      if (extent !== undefined) pending.changes.push([entry.segment, runBytes + extent.length, 0])
       const list = extent === undefined ? kept : inserted(kept, extent)
       this.#put(key, list.length === 0 ? undefined : encodeExtents(list), entry, pending)
     }
@@ -262,11 +293,11 @@ export class ContainerIndex {
     pending.values.push(stored)
   }
 
-  #forget(old: Uint8Array | undefined, pending: Pending): void {
+  #forget(key: Uint8Array, old: Uint8Array | undefined, pending: Pending): void {
     if (old === undefined) return
-    const at = Buffer.from(old.buffer, old.byteOffset, 6).readUIntLE(0, 6)
-    const segment = this.#segmentOf(sequence(at))
-    if (segment !== undefined) pending.changes.push([segment, -1, 0, 0])
+    const segment = this.#segmentOf(sequence(sequenceIn(old)!))
+    const put = { type: 'put', key, value: old.subarray(6), fresh: false } as const
+    if (segment !== undefined) pending.changes.push([segment, -sizeOf(put), 0])
   }
 
   /**
@@ -285,7 +316,7 @@ export class ContainerIndex {
     for (const record of records) {
       for (let i = 0; i < record.keys.length; i++) values.set(record.keys[i]!, record.values[i])
       for (const change of record.changes) this.liveness.add(...change)
-      if (record.client !== 0) clients.add(record.client)
+      for (const client of record.clients) clients.add(client)
       if (record.drops !== undefined) drops.push(record.drops)
     }
     for (const client of clients) values.set(`r${clientKey(client)}`, this.retries.encode(client, latest.sequence))
@@ -379,6 +410,10 @@ export class ContainerIndex {
 /** Keys of the maps in memory: one character for each byte, so that their order is the order of the bytes. */
 const latin1 = (bytes: Uint8Array): string =>
   Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length).toString('latin1')
+
+/** Every stored value begins with the sequence of its record. */
+const sequenceIn = (stored: Uint8Array | undefined): number | undefined =>
+  stored && Buffer.from(stored.buffer, stored.byteOffset, 6).readUIntLE(0, 6)
 
 const blockKey = (object: string, block: number): string =>
   `e${object}${String.fromCharCode((block >>> 24) & 255, (block >>> 16) & 255, (block >>> 8) & 255, block & 255)}`

@@ -65,19 +65,23 @@ export function clip(extent: Extent, from: number, to: number): Extent {
   return { ...extent, offset: start, length: end - start, payloadOffset: extent.payloadOffset + start - extent.offset }
 }
 
+/** A part of an extent that was taken away, and in how many pieces the rest of it stays. */
+type Gone = { readonly part: Extent; readonly pieces: number }
+
 /** @returns `extents` without [from, to), and the parts that were taken away. */
-export function cut(extents: readonly Extent[], from: number, to: number): { kept: Extent[]; gone: Extent[] } {
+export function cut(extents: readonly Extent[], from: number, to: number): { kept: Extent[]; gone: Gone[] } {
   const kept: Extent[] = []
-  const gone: Extent[] = []
+  const gone: Gone[] = []
   for (const extent of extents) {
     const end = extent.offset + extent.length
     if (end <= from || extent.offset >= to) {
       kept.push(extent)
       continue
     }
+    const before = kept.length
     if (extent.offset < from) kept.push(clip(extent, extent.offset, from))
-    gone.push(clip(extent, from, to))
     if (end > to) kept.push(clip(extent, to, end))
+    gone.push({ part: clip(extent, from, to), pieces: kept.length - before })
   }
   return { kept, gone }
 }

@@ -1,13 +1,15 @@
 /**
- * What of each segment is still live: a segment of which nothing is can be dropped.
+ * How much of each segment is live: what cleaning chooses by (cleaning/live.ts says what is live).
  *
- * Pure state. A put is live until its key is put or deleted again; payload bytes are live while an extent names them.
- * A deletion (of a key, or of a run of bytes) must stay as long as any older segment does: rebuilding the index from
- * the log would bring back what that segment still holds. A segment that was dropped is remembered until its file is gone.
+ * Pure state, exact: a segment without live bytes holds nothing that the state needs, but for the calls of clients and for
+ * deletions, which are needed as long as an older segment is there. It follows from the records that are in the log
+ * alone, so an index made anew from them counts the same. A segment that was dropped is remembered until its file is gone.
  */
 import { type Sequence, sequence } from '../../protocol/ids.ts'
 
-type Live = { keys: number; bytes: number; deletions: number }
+/** Live puts and runs of file bytes, with what they take in a record; and all deletions. */
+type Live = { liveBytes: number; deletionBytes: number }
+const none: Readonly<Live> = { liveBytes: 0, deletionBytes: 0 }
 
 export class Liveness {
   readonly #segments = new Map<Sequence, Live>()
@@ -22,21 +24,24 @@ export class Liveness {
         continue
       }
       const bytes = Buffer.from(value.buffer, value.byteOffset, value.byteLength)
-      const [keys, live, deletions] = [0, 8, 16].map((at) => Number(bytes.readBigInt64LE(at)))
-      this.#segments.set(segment, { keys: keys!, bytes: live!, deletions: deletions! })
+      const [liveBytes, deletionBytes] = [0, 8].map((at) => Number(bytes.readBigInt64LE(at)))
+      this.#segments.set(segment, { liveBytes: liveBytes!, deletionBytes: deletionBytes! })
     }
   }
 
-  add(segment: Sequence, keys: number, bytes: number, deletions: number): void {
+  add(segment: Sequence, liveBytes: number, deletionBytes: number): void {
     let live = this.#segments.get(segment)
     if (live === undefined) {
-      live = { keys: 0, bytes: 0, deletions: 0 }
+      live = { ...none }
       this.#segments.set(segment, live)
     }
-    live.keys += keys
-    live.bytes += bytes
-    live.deletions += deletions
+    live.liveBytes += liveBytes
+    live.deletionBytes += deletionBytes
     this.#changed.add(segment)
+  }
+
+  of(segment: Sequence): Readonly<Live> {
+    return this.#segments.get(segment) ?? none
   }
 
   drop(segment: Sequence): void {
@@ -61,10 +66,9 @@ export class Liveness {
     const changed = [...this.#changed].map((segment) => {
       const live = this.#segments.get(segment)
       if (live === undefined) return { segment, value: this.#dropped.has(segment) ? Buffer.alloc(0) : undefined }
-      const value = Buffer.alloc(24)
-      value.writeBigInt64LE(BigInt(live.keys), 0)
-      value.writeBigInt64LE(BigInt(live.bytes), 8)
-      value.writeBigInt64LE(BigInt(live.deletions), 16)
+      const value = Buffer.alloc(16)
+      value.writeBigInt64LE(BigInt(live.liveBytes), 0)
+      value.writeBigInt64LE(BigInt(live.deletionBytes), 8)
       return { segment, value }
     })
     this.#changed.clear()
@@ -73,15 +77,7 @@ export class Liveness {
 
   /** Segments that the state needs. */
   live(): Sequence[] {
-    return [...this.#segments].filter(([, { keys, bytes }]) => keys > 0 || bytes > 0).map(([segment]) => segment)
-  }
-
-  /** @param sealed the log's sealed segments, oldest first. @returns the first of them that can be dropped. */
-  dead(sealed: readonly Sequence[]): Sequence | undefined {
-    return sealed.find((segment, i) => {
-      const live = this.#segments.get(segment)
-      return live === undefined || (live.keys === 0 && live.bytes === 0 && (live.deletions === 0 || i === 0))
-    })
+    return [...this.#segments].filter(([, { liveBytes }]) => liveBytes > 0).map(([segment]) => segment)
   }
 }
 

@@ -2,6 +2,8 @@
  * What each client's latest calls did, so that a repeated call is answered and not done again (DESIGN §4, rule 10).
  *
  * Pure state. Bounded: 256 calls a client (the SDK keeps fewer in flight), 1,024 clients, the least recent forgotten.
+ * A client's calls follow from what was added, in whatever order: those from the highest `oldest` on, and of them the
+ * 256 highest. So they are the same when some were moved in the log (cleaning/).
  */
 import { read53, write53 } from '../../protocol/bytes.ts'
 import type { Ticket } from '../../protocol/messages/attributes.ts'
@@ -11,7 +13,8 @@ const clientsMax = 1024
 const entryBytes = 16
 
 type Done = { readonly result: number; readonly sequence: number; readonly stable: boolean }
-type Calls = Map<number, Done>
+/** `done` may hold calls below `oldest`, which count as forgotten, until there are too many. */
+type Calls = { oldest: number; readonly done: Map<number, Done> }
 
 export class Retries {
   /** In order of use, the latest last. */
@@ -24,18 +27,22 @@ export class Retries {
   }
 
   /** @returns what the call did, when it was done before; `sequence` is 0 when it is surely committed. */
-  find(ticket: Ticket): Done | undefined {
-    return (this.#clients.get(ticket.client) ?? this.#stored(ticket.client)).get(ticket.number)
+  find({ client, number }: Pick<Ticket, 'client' | 'number'>): Done | undefined {
+    const { oldest, done } = this.#clients.get(client) ?? this.#stored(client)
+    return number >= oldest ? done.get(number) : undefined
   }
 
   /** @returns a client that is forgotten in exchange, if any. */
-  add(ticket: Ticket, done: Done): number | undefined {
+  add(ticket: Ticket, what: Done): number | undefined {
     const calls = this.#calls(ticket.client)
-    calls.set(ticket.number, done)
-    for (const number of calls.keys()) {
-      if (number >= ticket.oldest && calls.size <= callsMax) break
-      calls.delete(number)
+    const { done } = calls
+    if (ticket.oldest > calls.oldest) calls.oldest = ticket.oldest
+    if (ticket.number >= calls.oldest && !done.has(ticket.number)) done.set(ticket.number, what)
+    for (const number of done.keys()) {
+      if (number >= calls.oldest) break
+      done.delete(number)
     }
+    if (done.size > callsMax) prune(calls)
     if (this.#clients.size <= clientsMax) return undefined
     const [forgotten] = this.#clients.keys()
     this.#clients.delete(forgotten!)
@@ -44,11 +51,15 @@ export class Retries {
 
   /** The client's calls up to `committed`, to be stored. */
   encode(client: number, committed: number): Buffer {
-    const done = [...(this.#clients.get(client) ?? [])].filter(([, { sequence }]) => sequence <= committed)
-    const bytes = Buffer.allocUnsafe(done.length * entryBytes)
-    for (const [i, [number, { result }]] of done.entries()) {
-      write53(bytes, number, i * entryBytes)
-      write53(bytes, result, i * entryBytes + 8)
+    const { oldest, done } = this.#clients.get(client) ?? { oldest: 0, done: new Map<number, Done>() }
+    const known = [...done]
+      .filter(([number, { sequence }]) => number >= oldest && sequence <= committed)
+      .sort(([a], [b]) => a - b)
+    const bytes = Buffer.allocUnsafe(8 + known.length * entryBytes)
+    write53(bytes, oldest, 0)
+    for (const [i, [number, { result }]] of known.entries()) {
+      write53(bytes, number, 8 + i * entryBytes)
+      write53(bytes, result, 16 + i * entryBytes)
     }
     return bytes
   }
@@ -67,11 +78,18 @@ export class Retries {
   }
 
   #stored(client: number): Calls {
-    const calls: Calls = new Map()
-    const stored = this.#load(client) ?? new Uint8Array()
+    const done = new Map<number, Done>()
+    const stored = this.#load(client)
+    if (stored === undefined) return { oldest: 0, done }
     const bytes = Buffer.from(stored.buffer, stored.byteOffset, stored.byteLength)
-    for (let at = 0; at < bytes.length; at += entryBytes)
-      calls.set(read53(bytes, at), { result: read53(bytes, at + 8), sequence: 0, stable: true })
-    return calls
+    for (let at = 8; at < bytes.length; at += entryBytes)
+      done.set(read53(bytes, at), { result: read53(bytes, at + 8), sequence: 0, stable: true })
+    return { oldest: read53(bytes, 0), done }
   }
+}
+
+/** Leaves the highest calls, as many as are kept. */
+function prune({ oldest, done }: Calls): void {
+  const numbers = [...done.keys()].sort((a, b) => b - a)
+  for (const [i, number] of numbers.entries()) if (i >= callsMax || number < oldest) done.delete(number)
 }

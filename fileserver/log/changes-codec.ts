@@ -6,19 +6,21 @@
  *   delete  2  key u16, key
  *   extent  3  object u8, offset u64, length u32, payloadOffset u32, object
  *   punch   4  object u8, from u64, to u64, object
+ *   call    5  client u64, number u64, oldest u64, result u64
  */
 import { assert, unreachable } from '../../protocol/assert.ts'
 import { read53, write53 } from '../../protocol/bytes.ts'
 import { Failure } from '../../protocol/failures.ts'
 import type { Change } from '../index/changes.ts'
 
-const fixedBytes = { put: 8, delete: 3, extent: 18, punch: 18 } as const
+const fixedBytes = { put: 8, delete: 3, extent: 18, punch: 18, call: 33 } as const
 
-function sizeOf(change: Change): number {
+/** @returns bytes that the change takes in a record. */
+export function sizeOf(change: Change): number {
   const fixed = fixedBytes[change.type]
   if (change.type === 'put') return fixed + change.key.length + change.value.length
   if (change.type === 'delete') return fixed + change.key.length
-  return fixed + change.object.length
+  return change.type === 'call' ? fixed : fixed + change.object.length
 }
 
 export function encodeChanges(changes: readonly Change[]): Buffer {
@@ -60,6 +62,13 @@ function write(bytes: Buffer, at: number, change: Change): number {
       write53(bytes, change.from, at + 2)
       write53(bytes, change.to, at + 10)
       bytes.set(change.object, at + 18)
+      break
+    case 'call':
+      bytes[at] = 5
+      write53(bytes, change.client, at + 1)
+      write53(bytes, change.number, at + 9)
+      write53(bytes, change.oldest, at + 17)
+      write53(bytes, change.result, at + 25)
       break
     default:
       unreachable(change)
@@ -103,6 +112,10 @@ function read(bytes: Buffer, at: number): Change {
     }
     case 4:
       return { type: 'punch', object: objectAt(bytes, at), from: read53(bytes, at + 2), to: read53(bytes, at + 10) }
+    case 5: {
+      const [client, number, oldest, result] = [1, 9, 17, 25].map((field) => read53(bytes, at + field))
+      return { type: 'call', client: client!, number: number!, oldest: oldest!, result: result! }
+    }
     default:
       throw new Failure('CORRUPT', `no change has type ${bytes[at]}`)
   }

@@ -81,16 +81,18 @@ export function readRecords(
 
 /** Every record after `last`, heads only, in order. @throws Failure CORRUPT */
 export function* entriesAfter(segments: readonly Segment[], last: Sequence): Generator<Entry> {
-  for (const segment of segments) {
-    if (segment.end.sequence <= last + 1) continue
-    const from = segment.first > last ? segment.marks[0] : markAt(segment, sequence(last + 1))
-    if (from === undefined) throw new Failure('CORRUPT', `${segment.file.path} is damaged before ${last + 1}`)
-    const records = scan(segment, from, segment.end.offset, false)
-    let step = records.next()
-    for (; !step.done; step = records.next()) {
-      const { header, head, offset } = step.value
-      yield { header, head, payload: [], segment: segment.first, offset }
-    }
-    if (step.value !== 'end') throw new Failure('CORRUPT', `${segment.file.path} is damaged`)
+  for (const segment of segments) if (segment.end.sequence > last + 1) yield* entriesIn(segment, last)
+}
+
+/** The segment's records after `last`, heads only, in order. @throws Failure CORRUPT */
+export function* entriesIn(segment: Segment, last: Sequence): Generator<Entry> {
+  const from = segment.first > last ? segment.marks[0] : markAt(segment, sequence(last + 1))
+  if (from === undefined) throw new Failure('CORRUPT', `${segment.file.path} is damaged before ${last + 1}`)
+  const records = scan(segment, from, segment.end.offset, false)
+  let step = records.next()
+  for (; !step.done; step = records.next()) {
+    const { header, head, offset } = step.value
+    yield { header, head, payload: [], segment: segment.first, offset }
   }
+  if (step.value !== 'end') throw new Failure('CORRUPT', `${segment.file.path} is damaged`)
 }

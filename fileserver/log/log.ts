@@ -13,7 +13,7 @@ import { Failure } from '../../protocol/failures.ts'
 import { type ContainerId, type Epoch, epoch, type Sequence, sequence } from '../../protocol/ids.ts'
 import type { Payload } from '../../protocol/transport/transport.ts'
 import type { Disk } from '../disk.ts'
-import { type Entry, entriesAfter, isHeadAt, markAt, readRecords, segmentAt } from './find.ts'
+import { type Entry, entriesAfter, entriesIn, isHeadAt, markAt, readRecords, segmentAt } from './find.ts'
 import { type EpochStart, extended, type History, shortened } from './history.ts'
 import { type Known, openSegments, surelyDurable, writeAgain } from './open.ts'
 import { type Draft, decodeHeader, encodeHead, type Header, parseRecords, recordBytes } from './record.ts'
@@ -239,6 +239,12 @@ export class Log {
   entries(last: Sequence): Generator<Entry> {
     this.write()
     return entriesAfter(this.#segments, last)
+  }
+
+  /** Every record of a segment, heads only, in order. @throws Failure CORRUPT, and NOT_FOUND when it was dropped */
+  entriesOf(first: Sequence): Generator<Entry> {
+    this.write()
+    return entriesIn(this.#segment(first), sequence(first - 1))
   }
 
   /** The segments, oldest first. */

@@ -98,20 +98,20 @@ function readRun(log: Log, run: Run, damage: Damage, taken: Buffer[]): Uint8Arra
     bytes.subarray(run.payloadOffset - from, run.payloadOffset - from + run.length)
   const bytes = buffers.holds(to - from) ? buffers.take(to - from) : Buffer.allocUnsafe(to - from)
   if (buffers.holds(bytes.length)) taken.push(bytes)
+  // Before any waiting: the segment may be dropped meanwhile. The bytes that are being read stay readable.
+  const sums = sumsOf(log, run)
   if (bytes.length > smallBytes) {
     return log.readSegmentLater(run.segment, bytes, place).then((count) => {
-      if (count === bytes.length && blocksHold(log, run, bytes, from)) return wanted(bytes)
-      return repair(log, run, damage).then((payload) => wanted(payload.subarray(from, to)))
+      if (count === bytes.length && blocksHold(sums, bytes, from)) return wanted(bytes)
+      return mended(log, run, damage).then((payload) => wanted(payload.subarray(from, to)))
     })
   }
-  if (log.readSegment(run.segment, bytes, place) === bytes.length && blocksHold(log, run, bytes, from))
-    return wanted(bytes)
-  return repair(log, run, damage).then((payload) => wanted(payload.subarray(from, to)))
+  if (log.readSegment(run.segment, bytes, place) === bytes.length && blocksHold(sums, bytes, from)) return wanted(bytes)
+  return mended(log, run, damage).then((payload) => wanted(payload.subarray(from, to)))
 }
 
 /** @param from where in the payload `bytes` begin: a multiple of the block's size. */
-function blocksHold(log: Log, run: Run, bytes: Buffer, from: number): boolean {
-  const sums = sumsOf(log, run)
+function blocksHold(sums: BigUint64Array, bytes: Buffer, from: number): boolean {
   const first = from / sumBlockBytes
   for (let at = 0, i = first; at < bytes.length; at += sumBlockBytes, i++)
     if (hash64(bytes.subarray(at, at + sumBlockBytes)) !== sums[i]) return false
@@ -137,6 +137,14 @@ function sumsOf(log: Log, run: Run): BigUint64Array {
     known.records.set(name, sums)
   }
   return sums
+}
+
+/** @throws Failure NOT_READY when the segment was dropped meanwhile: the bytes stand elsewhere now. */
+function mended(log: Log, run: Run, damage: Damage): Promise<Uint8Array> {
+  return repair(log, run, damage).catch((error) => {
+    if (!isFailure(error, 'NOT_FOUND')) throw error
+    throw new Failure('NOT_READY', `segment ${run.segment} of container ${log.container} was dropped meanwhile`)
+  })
 }
 
 /**

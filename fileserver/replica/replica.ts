@@ -10,6 +10,7 @@ import type { ContainerId, Sequence, ServerId } from '../../protocol/ids.ts'
 import type { Location, Token } from '../../protocol/messages/attributes.ts'
 import type { Payload } from '../../protocol/transport/transport.ts'
 import type { Change, View } from '../index/changes.ts'
+import type { Extent } from '../index/extents.ts'
 import { encodeChanges } from '../log/changes-codec.ts'
 import { epochAt } from '../log/history.ts'
 import { recordBytes } from '../log/record.ts'
@@ -42,8 +43,6 @@ export class ContainerReplica {
   #syncing = false
   #triedMs = 0
   #flushDueMs: number | undefined
-  /** A segment whose drop is logged already. */
-  #dropping: Sequence | undefined
 
   /**
    * @param foundation the changes that begin a new container.
@@ -192,11 +191,14 @@ export class ContainerReplica {
 
   /** The bytes [offset, offset + length) of an object. */
   read(object: Uint8Array, offset: number, length: number): Reading | Promise<Reading> {
-    const { log, index } = this.storage
+    this.#environment.counters.bytesRead += length
+    return this.readExtents(this.storage.index.extents(object, offset, offset + length), offset, length)
+  }
+
+  /** The same where it is known in which places of the log they stand. */
+  readExtents(extents: readonly Extent[], offset: number, length: number): Reading | Promise<Reading> {
     const { counters } = this.#environment
-    const extents = index.extents(object, offset, offset + length)
-    counters.bytesRead += length
-    return readObject(log, extents, offset, length, {
+    return readObject(this.storage.log, extents, offset, length, {
       copies: (segment, at, size) => copies(this.#environment, this.container, this.location, segment, at, size),
       found: () => {
         counters.corruptBlocks += 1
@@ -383,19 +385,14 @@ export class ContainerReplica {
   #flush(): void {
     this.#flushDueMs = undefined
     this.storage.flush(this.#core.committed).then(
-      () => this.#guard(() => this.#dropDead()),
+      () => this.#flushLater(),
       (error) => this.#broken(error),
     )
   }
 
-  #dropDead(): void {
+  #flushLater(): void {
     if (this.#core.committed > this.storage.index.applied)
       this.#flushDueMs ??= this.#environment.clock.monotonicMs() + flushMs
-    if (this.#core.role !== 'master') return
-    const dead = this.storage.dead()
-    if (dead === undefined || dead === this.#dropping) return
-    this.#dropping = dead
-    this.#append({ ...bare, kind: 'dropSegment', stable: true, result: dead, changes: [] })
   }
 
   async #reconfigure(remove: readonly ServerId[], add: readonly ServerId[]): Promise<void> {

@@ -27,8 +27,6 @@ import { SharedSync } from './waiters.ts'
 export type State = { readonly epoch: Epoch; readonly starts: readonly EpochStart[]; readonly committed: Sequence }
 
 const stateFormat = 1
-/** A last segment smaller than this stays, dead or not. */
-const lastSegmentBytesMin = 1024 * 1024
 const noState: State = { epoch: epoch(0), starts: [], committed: sequence(0) }
 
 export type StorageOptions = {
@@ -94,7 +92,7 @@ export class Storage {
     const index = new ContainerIndex(options.index, container, checkpoint, liveness, (at) => log.segmentOf(at))
     const storage = new Storage(options, log, index, state)
     for (const entry of log.entries(index.applied)) {
-      index.stage(entry)
+      index.replay(entry)
       const known = Math.max(state.committed, entry.header.committed)
       if (index.shouldFlush && known > index.applied) await storage.flush(sequence(known))
     }
@@ -170,20 +168,6 @@ export class Storage {
     }
   }
 
-  /** @returns a segment in which nothing is live, if there is one. */
-  dead(): Sequence | undefined {
-    const { log, index } = this
-    const segments = log.manifest()
-    const wholly = segments.filter(({ sizeBytes }, i) => {
-      const next = segments[i + 1]?.first
-      // The last one may go too, once it is worth it: what was deleted is given back without waiting for more to be written.
-      return next === undefined
-        ? index.applied === log.last && sizeBytes >= lastSegmentBytesMin
-        : next <= index.applied + 1
-    })
-    return index.liveness.dead(wholly.map(({ first }) => first))
-  }
-
   /**
    * Cuts the log after `after` and forgets what came of the rest; durable after the next sync.
    * @param demand throws when it may no longer be, now that nothing else is at work.
@@ -195,7 +179,7 @@ export class Storage {
     assert(after >= this.index.applied, 'rollback below what is applied')
     this.log.rollback(after)
     this.index.reset()
-    for (const entry of this.log.entries(this.index.applied)) this.index.stage(entry)
+    for (const entry of this.log.entries(this.index.applied)) this.index.replay(entry)
   }
 
   async close(): Promise<void> {

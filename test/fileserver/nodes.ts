@@ -7,6 +7,7 @@
 
 import { join } from 'node:path'
 import type { Test } from 'tap'
+import { Cleaning } from '../../fileserver/cleaning/cleaning.ts'
 import { followingHandlers } from '../../fileserver/following.ts'
 import { type Index, openIndex } from '../../fileserver/index/store.ts'
 import { noTicket } from '../../fileserver/replica/addition.ts'
@@ -43,7 +44,7 @@ export class Node {
   /** Names of the calls that came, in order. */
   readonly calls: string[] = []
 
-  constructor(nodes: Nodes, server: ServerId, here: Place, index: Index) {
+  constructor(nodes: Nodes, server: ServerId, here: Place, index: Index, segmentBytes?: number) {
     this.server = server
     this.place = here
     this.index = index
@@ -71,9 +72,11 @@ export class Node {
         retryMs: 50,
       },
       resyncs: new Resyncs(systemClock, { resyncInBytesPerSecond: 0, resyncOutBytesPerSecond: 0, resyncsMax: 4 }),
+      ...(segmentBytes !== undefined && { segmentBytes }),
     }
     this.environment = environment
     this.replicas = new Replicas(environment, () => [])
+    new Cleaning(environment, this.replicas).start()
     this.#handlers = followingHandlers(environment, this.replicas, async () => {}) as unknown as Record<string, Handler>
   }
 
@@ -97,7 +100,7 @@ export class Node {
 
   /** The same server as another process, whose replicas are opened from what is on the disk. */
   async reopened(nodes: Nodes): Promise<Node> {
-    const again = new Node(nodes, this.server, this.place, this.index)
+    const again = new Node(nodes, this.server, this.place, this.index, this.environment.segmentBytes)
     nodes.all[nodes.all.indexOf(this)] = again
     await again.replicas.openAll()
     return again
@@ -122,12 +125,14 @@ export class Nodes {
     this.all = all
   }
 
-  static async make(t: Test, count: number): Promise<Nodes> {
+  /** @param segmentBytes size of a segment, where it is not the usual one. */
+  static async make(t: Test, count: number, segmentBytes?: number): Promise<Nodes> {
     const all: Node[] = []
     const nodes = new Nodes(all)
     for (let i = 1; i <= count; i++) {
       const here = place(t)
-      all.push(new Node(nodes, serverId(`${i}`.repeat(16)), here, await openIndex(join(here.directory, 'index'))))
+      const index = await openIndex(join(here.directory, 'index'))
+      all.push(new Node(nodes, serverId(`${i}`.repeat(16)), here, index, segmentBytes))
     }
     const ticking = setInterval(() => {
       for (const { replicas } of all) for (const replica of replicas.all()) replica.tick()

@@ -104,7 +104,7 @@ export class Model {
     for (const change of changes) {
       if (change.type === 'put') this.keys.set(text(change.key), text(change.value))
       else if (change.type === 'delete') this.keys.delete(text(change.key))
-      else {
+      else if (change.type !== 'call') {
         const object = this.objects.get(text(change.object)) ?? Buffer.alloc(objectBytes)
         this.objects.set(text(change.object), object)
         if (change.type === 'punch') object.fill(0, change.from, change.to)

@@ -3,6 +3,7 @@
  *
  * Wires the real parts of fileserver/ together as fileserver/main.ts does.
  */
+import { Cleaning } from '../../fileserver/cleaning/cleaning.ts'
 import type { Disk } from '../../fileserver/disk.ts'
 import { followingHandlers } from '../../fileserver/following.ts'
 import { Membership } from '../../fileserver/membership.ts'
@@ -213,6 +214,7 @@ export class Server {
     const cluster = await membership.join()
     if (identity.cluster !== cluster) saveIdentity(disk, '/pool', { server: identity.server, cluster })
     reclaim.start(replicas)
+    new Cleaning(environment, replicas).start()
     network.timeline.note(`${this.name} serves`)
   }
 }

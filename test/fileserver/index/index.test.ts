@@ -167,69 +167,23 @@ t.test('a repeated call is known after a crash, and one that was undone is not',
 })
 
 t.test('liveness', async (t) => {
-  const stands = (entries: readonly (readonly [number, number, number, number])[]): Liveness => {
-    const liveness = new Liveness([])
-    for (const [segment, keys, live, deletions] of entries) liveness.add(s(segment), keys, live, deletions)
-    return liveness
-  }
-  const sealed = [s(1), s(100), s(200)]
-  t.equal(
-    stands([
-      [1, 1, 0, 0],
-      [100, 0, 9, 0],
-      [200, 1, 0, 0],
-    ]).dead(sealed),
-    undefined,
-    'all live',
-  )
-  t.equal(
-    stands([
-      [1, 1, 0, 0],
-      [100, 0, 0, 0],
-      [200, 1, 0, 0],
-    ]).dead(sealed),
-    100,
-    'nothing of it is needed',
-  )
-  t.equal(
-    stands([
-      [1, 1, 0, 0],
-      [200, 1, 0, 0],
-    ]).dead(sealed),
-    100,
-    'it never held anything',
-  )
-  t.equal(
-    stands([
-      [1, 1, 0, 0],
-      [100, 0, 0, 1],
-      [200, 1, 0, 0],
-    ]).dead(sealed),
-    undefined,
-    'a deletion of what an older one holds',
-  )
-  t.equal(
-    stands([
-      [1, 0, 0, 1],
-      [100, 0, 9, 0],
-      [200, 1, 0, 0],
-    ]).dead(sealed),
-    1,
-    'in the oldest a deletion has nothing to delete',
-  )
-  const liveness = stands([[1, 3, 5, 7]])
+  const liveness = new Liveness([])
+  liveness.add(s(1), 30, 5)
+  liveness.add(s(100), 9, 7)
+  t.strictSame(liveness.live(), [1, 100])
+  t.strictSame(liveness.of(s(100)), { liveBytes: 9, deletionBytes: 7 })
+  t.strictSame(liveness.of(s(200)), { liveBytes: 0, deletionBytes: 0 }, 'it never held anything')
   const values = liveness.changed().map(({ segment, value }) => [segment, value!] as const)
   t.strictSame(liveness.changed(), [], 'told once')
   const again = new Liveness(values)
-  again.add(s(1), -3, -5, -7)
-  t.equal(again.dead([s(1)]), 1, 'as bytes and back')
+  again.add(s(1), -30, 0)
+  t.strictSame(again.live(), [100], 'as bytes and back')
+  t.strictSame(again.of(s(1)), { liveBytes: 0, deletionBytes: 5 })
+  again.changed()
   again.drop(s(1))
-  const dropped = again.changed()
-  t.strictSame(dropped, [{ segment: 1, value: Buffer.alloc(0) }], 'its file may be there still')
-  const later = new Liveness(dropped.map(({ segment, value }) => [segment, value!] as const))
-  t.strictSame([later.dropped(), later.live()], [[1], []])
-  later.gone(s(1))
-  t.strictSame([later.dropped(), later.changed()], [[], [{ segment: 1, value: undefined }]])
+  t.strictSame(again.changed(), [{ segment: 1, value: Buffer.alloc(0) }])
+  again.gone(s(1))
+  t.strictSame(again.changed(), [{ segment: 1, value: undefined }])
 })
 
 t.test('segments are dropped when nothing in them is live, and what they held stays gone', async (t) => {
@@ -248,14 +202,19 @@ t.test('segments are dropped when nothing in them is live, and what they held st
   add(now, { payload: [bytes('old bytes')], changes: [extent('other', 0, 9)] })
   overwrite()
   await flush()
-  t.equal(now.storage.dead(), undefined, 'one segment, and it takes records still')
   add(now, { changes: [remove('goes'), punch('other', 0, 9), put('stays', 'y')] })
   overwrite()
   const newest = extent('file', 0, large.length)
   add(now, { payload: [large], changes: [newest, put('late', 'x', true), put('stays', 'z')] })
   await flush()
   t.equal(files(), 3)
-  t.equal(now.storage.dead(), undefined, 'the first holds a live key; the second deletes what the first holds')
+  const liveBytes = (): number[] =>
+    now.storage.log.manifest().map(({ first }) => now.storage.index.liveness.of(first).liveBytes)
+  t.strictSame(
+    liveBytes().map((count) => count > 0),
+    [true, false, true],
+    'the first holds a live key; the second only deletes what the first holds',
+  )
 
   await t.test('made anew with every segment there, the state is the same', async (t) => {
     const before = await dump(now)
@@ -268,13 +227,12 @@ t.test('segments are dropped when nothing in them is live, and what they held st
 
   add(now, { changes: [put('pin', 'y')] })
   await flush()
-  t.equal(now.storage.dead(), 1, 'the live key was the last')
+  t.equal(liveBytes()[0], 0, 'the live key was the last')
   add(now, { kind: 'dropSegment', result: 1 })
   t.equal(files(), 3, 'not before it is committed')
   await flush()
   t.equal(files(), 2)
   const second = now.storage.log.manifest()[0]!.first
-  t.equal(now.storage.dead(), second, 'now nothing older is there to come back')
   add(now, { kind: 'dropSegment', result: second })
   await flush()
   t.equal(files(), 1)
@@ -299,17 +257,14 @@ t.test('segments are dropped when nothing in them is live, and what they held st
   t.strictSame(await dump(now), before)
 })
 
-t.test('the newest segment is dropped too, once it is large and nothing in it is live', async (t) => {
+t.test('the newest segment can be dropped too', async (t) => {
   const here = place(t)
   let now = await stored(here, 'a', 'create')
   closing(t, () => now)
   add(now, { payload: [large], changes: [extent('file', 0, large.length)] })
-  await now.storage.flush(s(1))
-  t.equal(now.storage.dead(), undefined)
   add(now, { changes: [punch('file', 0, large.length)] })
-  t.equal(now.storage.dead(), undefined, 'not before that is committed')
   await now.storage.flush(s(2))
-  t.equal(now.storage.dead(), 1)
+  t.strictSame(now.storage.index.liveness.live(), [])
   add(now, { kind: 'dropSegment', result: 1 })
   await now.storage.flush(s(3))
   t.strictSame(
@@ -317,7 +272,6 @@ t.test('the newest segment is dropped too, once it is large and nothing in it is
     [3],
     'the record that drops it begins the next',
   )
-  t.equal(now.storage.dead(), undefined)
   t.notOk((await read(now, 'file', 0, large.length)).some((byte) => byte !== 0))
   const before = await dump(now)
   await close(now)

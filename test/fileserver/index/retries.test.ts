@@ -26,12 +26,26 @@ t.test('what a client no longer asks for is forgotten', async (t) => {
     t.equal(retries.find(ticket(1, number)) !== undefined, number >= 8, `call ${number}`)
 })
 
+t.test('what is known does not depend on the order in which it was added', async (t) => {
+  const calls = Array.from({ length: 300 }, (_, i) => ticket(1, i + 1, Math.max(0, i - 270 + (i % 7))))
+  const tables = [calls, [...calls].reverse(), [...calls.slice(100), ...calls.slice(0, 100)]].map((order) => {
+    const retries = empty()
+    for (const call of order) retries.add(call, done(call.number))
+    return retries.encode(1, 1)
+  })
+  t.strictSame(tables[1], tables[0])
+  t.strictSame(tables[2], tables[0])
+  const again = new Retries(() => tables[0])
+  again.add(ticket(1, 3, 0), done(3))
+  t.equal(again.find(ticket(1, 3)), undefined, 'nor on when it was stored')
+})
+
 t.test('a client has at most 256 calls', async (t) => {
   const retries = empty()
   for (let number = 1; number <= 1000; number++) retries.add(ticket(1, number), done(number))
   t.equal(retries.find(ticket(1, 744)), undefined)
   t.ok(retries.find(ticket(1, 745)))
-  t.equal(retries.encode(1, 1).length, 256 * 16)
+  t.equal(retries.encode(1, 1).length, 8 + 256 * 16)
 })
 
 t.test('there are at most 1,024 clients, and the least recent goes', async (t) => {

@@ -26,6 +26,7 @@ const changes: Record<string, Change> = {
   delete: { type: 'delete', key: bytes('gone') },
   extent: { type: 'extent', object: bytes('file'), offset: 2 ** 40 + 5, length: 11, payloadOffset: 3 },
   punch: { type: 'punch', object: bytes('file'), from: 2 ** 33, to: 2 ** 40 },
+  call: { type: 'call', client: 2 ** 47, number: 2 ** 52, oldest: 2 ** 51, result: 2 ** 53 - 1 },
 }
 
 const records = {
