@@ -4,6 +4,7 @@
 import { existsSync, mkdirSync, rmSync } from 'node:fs'
 import { join } from 'node:path'
 import t, { type Test } from 'tap'
+import { Failure } from '../../../protocol/failures.ts'
 import { replication } from '../../../protocol/messages/replication.ts'
 import { bytesOf } from '../../names/world.ts'
 import { type Node, Nodes, serves, until, write } from '../nodes.ts'
@@ -157,6 +158,30 @@ t.test('a replica that cannot be opened just now is not made anew either', async
   a.place.disk.save(state, whole)
   await serves(a)
   t.equal(held(a, 'k'), 'precious')
+})
+
+t.test('a replica that the disk does not read any more is made anew', async (t) => {
+  const { nodes, a, b } = await three(t)
+  await nodes.govern(1, [a, b])
+  await serves(a)
+  await write(a, { changes: [put('k', 'v', true)] })
+  await agree(a, b)
+  const { clock } = b.environment
+  Object.assign(b.environment, {
+    clock: { ...clock, after: (ms: number, run: () => void) => clock.after(ms / 50, run) },
+  })
+  const { load } = b.place.disk
+  Object.assign(b.place.disk, {
+    load: () => {
+      throw new Failure('DISK_FAILED', 'EIO')
+    },
+  })
+  b.replica.dispatch({ type: 'rolledBack', last: s(0) })
+  await write(a, { changes: [put('k', 'without b')] })
+  await until(() => nodes.asked.some(({ add }) => add.includes(b.server)), 'it is made anew')
+  Object.assign(b.place.disk, { load })
+  await agree(a, b)
+  t.strictSame(contents(b.directory), contents(a.directory))
 })
 
 t.test('a damaged replica does not lead, and is made anew by one that is whole', async (t) => {
