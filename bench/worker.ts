@@ -25,6 +25,8 @@ export type Program = {
   readonly cpuSeconds: () => number
   /** SIGTERM, so that a CPU profile is written; SIGKILL and an error after 20 s. */
   readonly stop: () => Promise<void>
+  /** SIGKILL; settles when the process is gone. */
+  readonly kill: () => Promise<void>
 }
 
 export type Worker<T extends Tasks> = Program & {
@@ -125,6 +127,12 @@ function programOf(name: string, child: ChildProcess): Program {
       await exit
       clearTimeout(timer)
       if (child.signalCode === 'SIGKILL') throw new Error(`${name} did not end within ${stopMs} ms of SIGTERM`)
+    },
+    kill: async () => {
+      if (child.exitCode !== null || child.signalCode !== null) return
+      const exit = once(child, 'exit')
+      child.kill('SIGKILL')
+      await exit
     },
   }
 }

@@ -4,7 +4,7 @@
 import { readFile, stat } from 'node:fs/promises'
 import { join } from 'node:path'
 import t from 'tap'
-import { startChain } from '../../bench/chain.ts'
+import { startChain } from '../../bench/chain/chain.ts'
 
 const messages = 40
 const bytes = messages * 2 ** 20

@@ -12,8 +12,8 @@ import { randomFillSync } from 'node:crypto'
 import { once } from 'node:events'
 import { constants, type FileHandle, open } from 'node:fs/promises'
 import { connect, createServer, type Socket } from 'node:net'
-import { payloadSums } from '../protocol/hash.ts'
-import { serve } from './worker.ts'
+import { payloadSums } from '../../protocol/hash.ts'
+import { serve } from '../worker.ts'
 
 const messageBytes = 1024 * 1024
 const window = 16

@@ -9,8 +9,8 @@
  * first one pays for their page cache: it is a ceiling, and without that it differs by half from run to run (memory.ts).
  */
 import { join } from 'node:path'
-import type { StageTasks } from './chain-process.ts'
-import { cpuSeconds, type Profiling, programPath, startWorker, type Worker } from './worker.ts'
+import { cpuSeconds, type Profiling, programPath, startWorker, type Worker } from '../worker.ts'
+import type { StageTasks } from './process.ts'
 
 export type ChainSample = { readonly bytes: number; readonly seconds: number; readonly cpuSeconds: number }
 
@@ -22,7 +22,7 @@ export type Chain = {
 
 /** Starts the client and the three stages, which write files in `directory`. */
 export async function startChain(directory: string, profiling?: Profiling): Promise<Chain> {
-  const path = programPath('./chain-process', import.meta.url)
+  const path = programPath('./process', import.meta.url)
   const start = (name: string): Worker<StageTasks> => startWorker<StageTasks>(`chain-${name}`, path, profiling)
   const stages = [start('A'), start('B'), start('C')]
   const client = start('client')
