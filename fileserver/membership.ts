@@ -98,9 +98,10 @@ export class Membership {
       await pause(clock, heartbeatMs)
       const sentMs = clock.monotonicMs()
       try {
-        await this.#cldb.call(heartbeat, this.#heartbeat(self), Math.max(heartbeatMs, 100))
+        const { handOver } = await this.#cldb.call(heartbeat, this.#heartbeat(self), Math.max(heartbeatMs, 100))
         if (this.#subscription === undefined) this.#subscribe(sentMs)
         else if (this.#heard) this.#leasedUntilMs = sentMs + this.#leaseMs
+        for (const { container, epoch } of handOver) void this.#replicas.giveWay(container, epoch)
       } catch (error) {
         if (this.#closed) return
         if (!isFailure(error)) throw error

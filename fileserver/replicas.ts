@@ -6,7 +6,7 @@
  */
 import { pause } from '../protocol/cluster/backoff.ts'
 import { Failure, isFailure } from '../protocol/failures.ts'
-import { type ContainerId, type Epoch, epoch, type Sequence } from '../protocol/ids.ts'
+import { type ContainerId, type Epoch, epoch, type Sequence, type ServerId } from '../protocol/ids.ts'
 import type { Location } from '../protocol/messages/attributes.ts'
 import type { Payload } from '../protocol/transport/transport.ts'
 import type { Change } from './index/changes.ts'
@@ -20,8 +20,6 @@ import { type State, Storage, type StorageOptions } from './replica/storage.ts'
 
 /** A stopped replica is opened again after this. */
 const reopenMs = 1000
-/** A replica that the disk does not read after so many attempts is as good as damaged. */
-const opensMax = 5
 /** Between two attempts to have somebody else lead. */
 const againMs = 200
 const openAtOnce = 16
@@ -36,10 +34,10 @@ export class Replicas {
   readonly #damaged = new Set<ContainerId>()
   /** On disk, not known to be damaged, and to be opened later; with what was surely durable, if that is known. */
   readonly #waiting = new Map<ContainerId, Sequence | undefined>()
-  /** How often in a row the disk failed to read it. */
-  readonly #unread = new Map<ContainerId, number>()
   /** What this server was last told to lead: a replica that is opened later takes it up. */
   readonly #assigned = new Map<ContainerId, Location>()
+  /** What this server is ceasing to lead although nothing is wrong. */
+  readonly #givingWay = new Set<ContainerId>()
   #closed = false
 
   constructor(environment: Environment, foundation: (location: Location) => readonly Change[]) {
@@ -192,20 +190,13 @@ export class Replicas {
       const storage = await Storage.open(this.#options(container), this.#waiting.get(container))
       this.#damaged.delete(container)
       this.#waiting.delete(container)
-      this.#unread.delete(container)
       this.#add(container, storage)
     } catch (error) {
       if (!isFailure(error)) throw error
-      const unread = error.failure === 'DISK_FAILED' ? (this.#unread.get(container) ?? 0) + 1 : 0
-      this.#unread.set(container, unread)
-      if (error.failure === 'CORRUPT' || unread === opensMax) {
+      if (error.failure === 'CORRUPT') {
         this.#environment.log.error({ container, error }, 'the replica is damaged and has to be made anew')
         this.#damaged.add(container)
         this.#waiting.delete(container)
-        this.#unread.delete(container)
-        // It was to lead as soon as it is open.
-        const assigned = this.#assigned.get(container)
-        if (assigned !== undefined) void this.#resign(container, assigned.epoch)
       } else {
         this.#environment.log.error({ container, error }, 'the replica cannot be opened now')
         this.#openLater(container, this.#waiting.get(container))
@@ -225,19 +216,38 @@ export class Replicas {
     await replica.stop(reason)
   }
 
+  /** The CLDB would have another in-sync member lead: this one stops in the epoch `of`, and stays in sync. */
+  async giveWay(container: ContainerId, of: Epoch): Promise<void> {
+    const replica = this.#replicas.get(container)
+    if (replica?.core.role !== 'master' || replica.core.epoch !== of || this.#givingWay.has(container)) return
+    this.#givingWay.add(container)
+    try {
+      // What is on its way is waited for, so that little is left to be retried; what comes later its client retries.
+      await replica.syncTo(replica.token(replica.storage.log.last))
+      replica.dispatch({ type: 'giveWay', epoch: of })
+      const over = replica.stopped === undefined && !replica.leads && replica.core.epoch === of
+      if (over) await this.#resign(container, of, [this.#environment.self])
+    } catch (error) {
+      if (!isFailure(error)) throw error // otherwise it leads no more, or not now
+    } finally {
+      this.#givingWay.delete(container)
+    }
+  }
+
   #tell(replica: ContainerReplica, location: Location): void {
     replica.assign(location)
+    if (this.#givingWay.has(replica.container)) return
     // It led in this epoch until it stopped: it can't again, for an epoch has one beginning.
     const over = replica.stopped === undefined && !replica.leads && replica.core.epoch === location.epoch
     if (over && location.master === this.#environment.self) void this.#resign(replica.container, location.epoch)
   }
 
   /** Has another server lead, or this one in a later epoch; asks until the CLDB has heard it. */
-  async #resign(container: ContainerId, of: Epoch): Promise<void> {
+  async #resign(container: ContainerId, of: Epoch, staying: readonly ServerId[] = []): Promise<void> {
     const { clock, self, reconfigure } = this.#environment
     for (;;) {
       try {
-        await reconfigure(container, of, [self], [])
+        await reconfigure(container, of, [self], staying)
         return
       } catch (error) {
         if (!isFailure(error)) throw error

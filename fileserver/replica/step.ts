@@ -76,6 +76,8 @@ export type Event =
   /** Try lost members again. */
   | { readonly type: 'retry' }
   | { readonly type: 'reconfigureFailed'; readonly epoch: Epoch }
+  /** Another is to lead: nothing is done as a master any more in this epoch. */
+  | { readonly type: 'giveWay'; readonly epoch: Epoch }
 
 /** What the driver must do, in order; an effect starts once the one before it is durable. */
 export type Effect =
@@ -177,6 +179,9 @@ function transition(replica: Replica, event: Event): Step {
     case 'reconfigureFailed':
       if (event.epoch !== replica.epoch) return only(replica)
       return advanced({ ...replica, reconfiguring: false })
+    case 'giveWay':
+      if (event.epoch !== replica.epoch || replica.role !== 'master') return only(replica)
+      return { next: idle(replica), effects: [{ type: 'stepDown' }] }
     default:
       return unreachable(event)
   }
@@ -184,14 +189,22 @@ function transition(replica: Replica, event: Event): Step {
 
 const only = (next: Replica): Step => ({ next, effects: [] })
 
+const idle = (replica: Replica): Replica => ({
+  ...replica,
+  role: 'idle',
+  members: [],
+  epochStart: sequence(0),
+  received: replica.committed,
+  reconfiguring: false,
+})
+
 function assigned(replica: Replica, configuration: Configuration): Step {
   if (configuration.epoch <= replica.epoch) return only(replica)
   const leads = replica.role === 'master' || replica.role === 'recovering'
   const effects: Effect[] = [{ type: 'saveEpoch', epoch: configuration.epoch }]
   if (configuration.master !== replica.self) {
     if (leads) effects.unshift({ type: 'stepDown' })
-    const next = { ...replica, epoch: configuration.epoch, role: 'idle' as const, members: [], epochStart: sequence(0) }
-    return { next: { ...next, received: replica.committed, reconfiguring: false }, effects }
+    return { next: { ...idle(replica), epoch: configuration.epoch }, effects }
   }
   assert(configuration.inSync.includes(replica.self), 'a master is in the in-sync set')
   const servers = [...configuration.inSync, ...configuration.resyncing].filter((server) => server !== replica.self)

@@ -294,6 +294,22 @@ t.test('a replica alone commits by itself', async (t) => {
   t.match(driven.core, { role: 'master', committed: 1 })
 })
 
+t.test('a master that gives way', async (t) => {
+  const driven = master()
+  driven.do({ type: 'giveWay', epoch: e(4) })
+  t.equal(driven.core.role, 'master', 'not because of an earlier epoch')
+  driven.appended(9).acknowledged(7, b, c).effects()
+  driven.do({ type: 'giveWay', epoch: e(5) })
+  t.match(driven.core, { role: 'idle', epoch: 5, appended: 9, committed: 7 }, 'keeps what it holds')
+  t.strictSame(driven.types(), ['stepDown'])
+  driven.acknowledged(9, b, c).do({ type: 'retry' })
+  t.match(driven.core, { role: 'idle', committed: 7 }, 'does nothing more in this epoch')
+  driven.do({ type: 'assigned', configuration: configuration(5, [a, b, c]) })
+  t.strictSame(driven.types(), [], 'nor if told again')
+  driven.do({ type: 'assigned', configuration: configuration(6, [a, b, c]) })
+  t.equal(driven.core.role, 'recovering', 'but may lead in the next')
+})
+
 /** The world of one replica, as far as its driver can bring it about: any order, nothing that cannot be. */
 function randomEvent(core: Replica, random: (below: number) => number): Event | undefined {
   const pick = <T>(list: readonly T[]): T | undefined => list[random(Math.max(1, list.length))]
@@ -323,6 +339,7 @@ function randomEvent(core: Replica, random: (below: number) => number): Event | 
       if (core.role !== 'follower') return undefined
       return { type: 'rolledBack', last: s(core.committed + random(core.appended - core.committed + 1)) }
     case 9:
+      if (random(20) === 0) return { type: 'giveWay', epoch }
       return random(2) === 0 ? { type: 'retry' } : { type: 'reconfigureFailed', epoch }
     case 10:
       return other && { type: 'matched', epoch, server: other, last: s(random(core.appended + 1)) }
