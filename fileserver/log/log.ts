@@ -9,7 +9,7 @@
  */
 import { assert } from '../../protocol/assert.ts'
 import { compacted } from '../../protocol/bytes.ts'
-import { Failure } from '../../protocol/failures.ts'
+import { Failure, isFailure } from '../../protocol/failures.ts'
 import { type ContainerId, type Epoch, epoch, type Sequence, sequence } from '../../protocol/ids.ts'
 import type { Payload } from '../../protocol/transport/transport.ts'
 import type { Disk } from '../disk.ts'
@@ -214,14 +214,19 @@ export class Log {
     if (this.#durable > after) this.#durable = after
   }
 
-  /** @returns the chain of record `at` (0n for 0); nothing where the log does not hold it. */
+  /** @returns the chain of record `at` (0n for 0); nothing where the log does not hold it, or cannot tell for damage. */
   chainAt(at: Sequence): bigint | undefined {
     if (at === 0) return 0n
     if (at === this.last) return this.chain
     const after = this.#segments.find((segment) => segment.first === at + 1)
     if (after !== undefined) return after.marks[0]!.chain
     const segment = segmentAt(this.#segments, at)
-    return segment === undefined ? undefined : markAt(segment, sequence(at + 1))?.chain
+    try {
+      return segment && markAt(segment, sequence(at + 1))?.chain
+    } catch (error) {
+      if (!isFailure(error, 'DISK_FAILED')) throw error
+      return undefined
+    }
   }
 
   /**

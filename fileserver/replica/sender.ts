@@ -215,7 +215,7 @@ export class Sender {
 
   #unreadable(error: unknown): void {
     if (this.#closed) return
-    if (isFailure(error, 'CORRUPT')) {
+    if (isFailure(error, 'CORRUPT', 'DISK_FAILED')) {
       this.close()
       this.#stream.damaged(error)
     } else this.#fail(error instanceof Failure ? error : new Failure('INTERNAL', String(error), { cause: error }))

@@ -249,6 +249,35 @@ t.test('only what a sync covers is durable', async (t) => {
   t.equal(log.durable, 3)
 })
 
+t.test('what the disk does not read is like what is damaged', async (t) => {
+  const here = place(t)
+  const whole = Log.create(here.disk, join(here.directory, 'log'), container)
+  for (const content of ['one', 'two', 'three']) append(whole, content)
+  const known = whole.chainAt(s(2))
+  whole.write()
+  t.ok(known)
+  const unread = {
+    ...here.disk,
+    open: (path: string, create: boolean): File =>
+      new Proxy(here.disk.open(path, create), {
+        get: (file, name: keyof File) => {
+          if (name !== 'read') return (file[name] as () => unknown).bind?.(file) ?? file[name]
+          return (target: Uint8Array, offset: number) => {
+            if (failing) throw new Failure('DISK_FAILED', 'EIO')
+            return file.read(target, offset)
+          }
+        },
+      }),
+  }
+  let failing = false
+  const unknown = { checkpoint: undefined, starts: [], committed: s(0) }
+  const log = Log.open(unread, join(here.directory, 'log'), container, unknown)
+  t.equal(log.chainAt(s(2)), known)
+  failing = true
+  t.equal(log.chainAt(s(2)), undefined)
+  t.equal(log.chainAt(s(3)), whole.chain, 'this one is known')
+})
+
 t.test('after a failed sync or write the log does nothing more', async (t) => {
   const here = place(t)
   let failing = false
