@@ -111,9 +111,11 @@ export class Scrubber {
           paced: this.#pacing(0),
           checked: async (_segment, { checkedBytes }) => run.read(checkedBytes),
         })
-        if (outcome.refused) run.problem(container, 'the disk refuses what is right: the replica is made anew')
-        else if (outcome.remaining > 0) run.problem(container, 'no replica that could be asked has the bytes whole')
-        if (outcome.logs.type !== 'agree') run.problem(container, `the logs differ before ${outcome.logs.at}`)
+        const { refused, remaining, logs } = outcome
+        if (logs.type !== 'agree') run.problem(container, `the logs differ before sequence ${logs.at}`)
+        if (refused) run.problem(container, 'the disk refuses what is right: the replica is made anew')
+        else if (remaining > 0 && logs.type === 'agree')
+          run.problem(container, 'no replica that could be asked has the bytes whole')
         run.checked(outcome)
         if (outcome.remaining === 0) await this.#remember(replica, { completedMs: this.#wallMs(), next: sequence(0) })
       } catch (error) {
