@@ -8,11 +8,12 @@ import { readFileSync, writeFileSync } from 'node:fs'
 import t from 'tap'
 import { control } from '../../protocol/messages/control.ts'
 import { files } from '../../protocol/messages/files.ts'
+import { maintenance } from '../../protocol/messages/maintenance.ts'
 import { replication } from '../../protocol/messages/replication.ts'
 import type { Call } from '../../protocol/messages/service.ts'
 import { frameBytes, kinds, writeHead } from '../../protocol/transport/frame.ts'
 import { pack, unpack } from '../../protocol/transport/wire.ts'
-import { controlSamples, fileSamples, replicationSamples } from './samples.ts'
+import { controlSamples, fileSamples, maintenanceSamples, replicationSamples } from './samples.ts'
 
 type Golden = { readonly [call: string]: { readonly number: number; readonly request: string; readonly reply: string } }
 type Sampled = { readonly [call: string]: { readonly request: unknown; readonly reply: unknown } }
@@ -28,6 +29,7 @@ for (const [service, samples] of [
   [files, fileSamples],
   [replication, replicationSamples],
   [control, controlSamples],
+  [maintenance, maintenanceSamples],
 ] as const) {
   const calls = service.calls as unknown as { readonly [name: string]: Call<unknown, unknown> }
   const sampled = samples as unknown as Sampled
@@ -56,7 +58,9 @@ for (const [service, samples] of [
 }
 
 t.test('no two calls of all services share a number', async (t) => {
-  const numbers = [files, replication, control].flatMap((service) => Object.values(service.calls).map((c) => c.number))
+  const numbers = [files, replication, control, maintenance].flatMap((service) =>
+    Object.values(service.calls).map((c) => c.number),
+  )
   t.equal(new Set(numbers).size, numbers.length)
 })
 

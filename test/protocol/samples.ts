@@ -7,6 +7,7 @@ import { clientId, containerId, epoch, type Fid, inode, sequence, serverId } fro
 import type { Attributes, Location, Volume } from '../../protocol/messages/attributes.ts'
 import { type control, zeroCounters } from '../../protocol/messages/control.ts'
 import type { files } from '../../protocol/messages/files.ts'
+import type { maintenance, ScrubReport } from '../../protocol/messages/maintenance.ts'
 import type { replication } from '../../protocol/messages/replication.ts'
 import type { ReplyOf, RequestOf } from '../../protocol/messages/service.ts'
 
@@ -297,4 +298,23 @@ export const controlSamples: Samples<typeof control.calls> = {
     reply: { locations: [location] },
   },
   setMode: { request: { server, mode: 'maintenance', forMs: 7_200_000 }, reply: {} },
+}
+
+const report: ScrubReport = {
+  done: true,
+  containers: 9,
+  containersChecked: 8,
+  totalBytes: 2 ** 41,
+  checkedBytes: 2 ** 40,
+  found: 7,
+  repaired: 5,
+  remaining: 2,
+  unchecked: 1,
+  problems: [{ container: containerId(17), problem: 'damaged' }],
+}
+
+export const maintenanceSamples: Samples<typeof maintenance.calls> = {
+  scrub: { request: { containers: [containerId(17), containerId(18)] }, reply: { run: 3, report } },
+  scrubbed: { request: { run: 4 }, reply: { report } },
+  damaged: { request: { container: containerId(17), epoch: epoch(9), server }, reply: {} },
 }
