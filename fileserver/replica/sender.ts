@@ -3,7 +3,7 @@
  *
  * Driver. New records go out from memory while the replica keeps up; what it could not take then is read from the log,
  * in large pieces, when it can. At most `windowBytes` are on their way. The first failure ends the stream. A resyncing
- * replica is throttled while it takes old records, and joins when it lacks little (resync/rounds.ts).
+ * replica is throttled while it takes old records, and joins when a round is over and it lacks little (resync/rounds.ts).
  */
 import type { Clock } from '../../protocol/clock.ts'
 import { Failure, isFailure } from '../../protocol/failures.ts'
@@ -77,7 +77,7 @@ export class Sender {
     this.#next = next
     this.#pieces = new Pieces(stream.log, next)
     const gapBytes = this.#pieces.gapBytes()
-    if (stream.resyncing && gapBytes > stream.sizes.joinBytes) this.#rounds = begun(gapBytes)
+    if (stream.resyncing && gapBytes > 0) this.#rounds = begun(gapBytes)
     else stream.caughtUp()
     stream.turn?.progress.note(0, gapBytes, stream.clock.monotonicMs())
     this.catchUp()
@@ -160,8 +160,9 @@ export class Sender {
     const gapBytes = this.#pieces.gapBytes()
     this.#doneBytes += bytes
     turn?.progress.note(this.#doneBytes, this.#doneBytes + gapBytes, clock.monotonicMs())
+    const roundIsOver = gapBytes === 0 || this.#rounds.leftBytes <= bytes
     this.#rounds = streamed(this.#rounds, bytes, gapBytes)
-    if (gapBytes > sizes.joinBytes) return
+    if (!roundIsOver || gapBytes > sizes.joinBytes) return
     this.#rounds = undefined
     turn?.end()
     caughtUp()
