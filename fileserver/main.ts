@@ -116,6 +116,10 @@ export async function startFileserver(config: FileserverConfig): Promise<Running
     for (const location of locations) learn(location)
     return locations[0]
   }
+  const isNamed = async (container: ContainerId): Promise<boolean> => {
+    const location = await locate(container)
+    return [...(location?.inSync ?? []), ...(location?.resyncing ?? [])].includes(identity.server)
+  }
   const scrubber = new Scrubber({
     environment,
     replicas,
@@ -125,7 +129,7 @@ export async function startFileserver(config: FileserverConfig): Promise<Running
   })
   const listener = await transport.listen(config.listen, [
     served(files, fileHandlers(environment, replicas, cldb, reclaim)),
-    served(replication, followingHandlers(environment, replicas, locate)),
+    served(replication, followingHandlers(environment, replicas, isNamed)),
     served(maintenance, maintenanceHandlers(replicas, scrubber)),
   ])
   const address = config.advertise === '' ? listener.address : config.advertise

@@ -64,6 +64,11 @@ export class Replicas {
     return replica
   }
 
+  /** Whether there is a replica that can be spoken to. */
+  holds(container: ContainerId): boolean {
+    return this.#replicas.has(container)
+  }
+
   registered(): { container: ContainerId; epoch: Epoch }[] {
     return [...this.#replicas.values()].map((replica) => ({ container: replica.container, epoch: replica.core.epoch }))
   }

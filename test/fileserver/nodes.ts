@@ -77,7 +77,8 @@ export class Node {
     this.environment = environment
     this.replicas = new Replicas(environment, () => [])
     new Cleaning(environment, this.replicas).start()
-    this.#handlers = followingHandlers(environment, this.replicas, async () => {}) as unknown as Record<string, Handler>
+    const handlers = followingHandlers(environment, this.replicas, () => nodes.isNamed(this))
+    this.#handlers = handlers as unknown as Record<string, Handler>
   }
 
   readonly environment: Environment
@@ -120,6 +121,9 @@ export class Nodes {
     async () => {
       throw new Failure('UNAVAILABLE', 'no CLDB')
     }
+
+  /** What the CLDB answers when it is asked whether a node should hold a replica. */
+  isNamed: (node: Node) => Promise<boolean> = async () => true
 
   private constructor(all: Node[]) {
     this.all = all

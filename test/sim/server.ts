@@ -185,12 +185,13 @@ export class Server {
     this.leased = () => false
     await replicas.openAll()
     const reclaim = new Reclaim(environment, containers)
-    const locate = async (container: ContainerId): Promise<void> => {
+    const isNamed = async (container: ContainerId): Promise<boolean> => {
       const { locations } = await cldb.call(control.calls.locate, { containers: [container] }, controlTimeoutMs)
       for (const location of locations) learn(location)
+      return locations.some((location) => [...location.inSync, ...location.resyncing].includes(identity.server))
     }
     const ofFiles = fileHandlers(environment, replicas, cldb, reclaim)
-    const ofMasters = followingHandlers(environment, replicas, locate)
+    const ofMasters = followingHandlers(environment, replicas, isNamed)
     wires.listen(this.address, process, [
       served(files, mutation?.files?.(ofFiles, replicas) ?? ofFiles),
       served(

@@ -269,3 +269,16 @@ t.test('a discarded replica leaves nothing', async (t) => {
   t.notOk(existsSync(a.directory))
   t.throws(() => a.replica, /NOT_MASTER/)
 })
+
+t.test('a replica that a master of the past asks for is not made: nobody would ever remove it', async (t) => {
+  const { nodes, a, b, c } = await three(t)
+  const named = new Set([a, b])
+  nodes.isNamed = async (node) => named.has(node)
+  await nodes.configure(1, [a, b], [c]) // what the master still believes
+  await serves(a)
+  await until(() => c.calls.filter((call) => call === 'follow').length > 1, 'it asks, again and again')
+  t.notOk(c.replicas.holds(container))
+  t.notOk(existsSync(c.directory), 'nothing is left of it')
+  named.add(c)
+  await until(() => c.replicas.holds(container), 'once the CLDB names it, it is made')
+})
