@@ -8,6 +8,7 @@ import { Command, CommanderError, Option } from 'commander'
 import { containerCommand } from './commands/container.ts'
 import { devCommand } from './commands/dev.ts'
 import { fsCommand } from './commands/fs.ts'
+import { scrubCommand } from './commands/scrub.ts'
 import { serveCommands } from './commands/serve.ts'
 import { statusCommand } from './commands/status.ts'
 import { volumeCommand } from './commands/volume.ts'
@@ -26,7 +27,7 @@ const program = new Command('holdfast')
   .configureOutput({ outputError: (text, write) => write(text.replace(/^error: /, 'holdfast: ')) })
   .exitOverride()
 
-for (const add of [devCommand, serveCommands, statusCommand, volumeCommand, containerCommand, fsCommand]) add(program)
+for (const add of [devCommand, serveCommands, statusCommand, volumeCommand, containerCommand, scrubCommand, fsCommand]) add(program)
 
 // A reader that has seen enough (`| head`) is no failure.
 process.stdout.on('error', (error: NodeJS.ErrnoException) => {
