@@ -20,6 +20,8 @@ import { type State, Storage, type StorageOptions } from './replica/storage.ts'
 
 /** A stopped replica is opened again after this. */
 const reopenMs = 1000
+/** A replica that the disk does not read after so many attempts is as good as damaged. */
+const opensMax = 5
 /** Between two attempts to have somebody else lead. */
 const againMs = 200
 const openAtOnce = 16
@@ -34,6 +36,8 @@ export class Replicas {
   readonly #damaged = new Set<ContainerId>()
   /** On disk, not known to be damaged, and to be opened later; with what was surely durable, if that is known. */
   readonly #waiting = new Map<ContainerId, Sequence | undefined>()
+  /** How often in a row the disk failed to read it. */
+  readonly #unread = new Map<ContainerId, number>()
   /** What this server was last told to lead: a replica that is opened later takes it up. */
   readonly #assigned = new Map<ContainerId, Location>()
   /** What this server is ceasing to lead although nothing is wrong. */
@@ -195,13 +199,20 @@ export class Replicas {
       const storage = await Storage.open(this.#options(container), this.#waiting.get(container))
       this.#damaged.delete(container)
       this.#waiting.delete(container)
+      this.#unread.delete(container)
       this.#add(container, storage)
     } catch (error) {
       if (!isFailure(error)) throw error
-      if (error.failure === 'CORRUPT') {
+      const unread = error.failure === 'DISK_FAILED' ? (this.#unread.get(container) ?? 0) + 1 : 0
+      this.#unread.set(container, unread)
+      if (error.failure === 'CORRUPT' || unread === opensMax) {
         this.#environment.log.error({ container, error }, 'the replica is damaged and has to be made anew')
         this.#damaged.add(container)
         this.#waiting.delete(container)
+        this.#unread.delete(container)
+        // It was to lead as soon as it is open.
+        const assigned = this.#assigned.get(container)
+        if (assigned !== undefined) void this.#resign(container, assigned.epoch)
       } else {
         this.#environment.log.error({ container, error }, 'the replica cannot be opened now')
         this.#openLater(container, this.#waiting.get(container))
