@@ -1,21 +1,32 @@
 /**
  * Answers a master's calls (protocol/messages/replication.ts) for the replicas of this pool.
  *
- * Driver. The rule for every call but `segment`: a lower epoch than the replica's own is refused, a higher one is
- * stored before anything else is done.
+ * Driver. The rule for every call but those that read (`piece`, `sums`, `segment`): a lower epoch than the replica's own
+ * is refused, a higher one is stored before anything else is done.
  */
 import { pause } from '../protocol/cluster/backoff.ts'
-import { Failure, isFailure } from '../protocol/failures.ts'
-import type { ContainerId, Epoch } from '../protocol/ids.ts'
+import { Failure } from '../protocol/failures.ts'
+import { type ContainerId, type Epoch, type ServerId, sequence } from '../protocol/ids.ts'
 import { appendBytesMax, replication } from '../protocol/messages/replication.ts'
+import { Buffers } from '../protocol/transport/buffers.ts'
 import { type Handlers, payloadBytes } from '../protocol/transport/transport.ts'
 import type { Environment } from './replica/environment.ts'
 import type { ContainerReplica } from './replica/replica.ts'
 import type { Replicas } from './replicas.ts'
+import { type Source, sumsOf } from './resync/copying.ts'
 
-const { segment: segmentCall } = replication.calls
-/** Between two questions to a CLDB that does not answer. */
-const againMs = 200
+/** A piece may wait for its turn at the source: it takes so many times as long as another call. */
+const patience = 4
+/** A copy that is not done tells how far it is after this. */
+const tellMs = 400
+const nothingWhole = {
+  history: { starts: [], last: sequence(0) },
+  committed: sequence(0),
+  first: sequence(1),
+  whole: false,
+}
+/** For all pieces of the process. */
+const buffers = new Buffers()
 
 function demandEpoch(replica: ContainerReplica, epoch: Epoch): void {
   if (replica.stopped !== undefined) throw new Failure('NOT_READY', `container ${replica.container} is being reopened`)
@@ -24,43 +35,37 @@ function demandEpoch(replica: ContainerReplica, epoch: Epoch): void {
   if (epoch > own || role !== 'follower') throw new Failure('CONFLICT', `replica does not follow in epoch ${epoch}`)
 }
 
-/** @param isNamed asks the CLDB whether the container's configuration names this server; from then on the others can be reached. */
+/** @param learn finds out where the servers of a container listen. */
 export function followingHandlers(
   environment: Environment,
   replicas: Replicas,
-  isNamed: (container: ContainerId) => Promise<boolean>,
+  learn: (container: ContainerId) => Promise<unknown>,
 ): Handlers<typeof replication.calls> {
-  /** Replicas that were made because a master asked, while the CLDB has not said that they should be: with what it says. */
-  const unconfirmed = new Map<ContainerId, Promise<boolean>>()
-
-  /**
-   * Whether the CLDB names this server for a replica that was just made; else it is removed again. The master that asked may be
-   * one of the past, or the call of the past, and nobody would ever remove it: the CLDB knows of no such replica.
-   */
-  async function confirmed(container: ContainerId): Promise<boolean> {
-    try {
-      for (;;) {
-        try {
-          const named = await isNamed(container)
-          if (!named) await replicas.discard(container)
-          return named
-        } catch (error) {
-          if (!isFailure(error)) throw error
-          await pause(environment.clock, againMs)
-        }
-      }
-    } finally {
-      unconfirmed.delete(container)
+  const sourceAt = (master: ServerId, container: ContainerId): Source => {
+    const { connect, limits } = environment
+    const timeoutMs = limits.replicaTimeoutMs * patience
+    return {
+      piece: async (first, offset, into) => {
+        const connection = await connect(master, limits.replicaTimeoutMs)
+        const request = { container, first, offset, length: into.length }
+        return (await connection.call(replication.calls.piece, request, { timeoutMs, into })).payload
+      },
+      sums: async (first, sizeBytes) => {
+        const connection = await connect(master, limits.replicaTimeoutMs)
+        const { payload } = await connection.call(
+          replication.calls.sums,
+          { container, first, sizeBytes },
+          { timeoutMs },
+        )
+        return Buffer.concat(payload)
+      },
     }
   }
 
   return {
     follow: async ({ container, epoch }) => {
-      const isNew = !replicas.holds(container)
-      const replica = await replicas.followed(container)
-      if (isNew && !unconfirmed.has(container)) unconfirmed.set(container, confirmed(container))
-      if ((await unconfirmed.get(container)) === false)
-        throw new Failure('STALE_EPOCH', `no replica of container ${container} should be here`)
+      const replica = await replicas.followed(container, epoch)
+      if (replica === undefined) return { reply: nothingWhole }
       if (replica.stopped !== undefined) throw new Failure('NOT_READY', `container ${container} is being reopened`)
       if (epoch < replica.core.epoch)
         throw new Failure('STALE_EPOCH', `epoch ${epoch} is over, this is ${replica.core.epoch}`)
@@ -68,7 +73,8 @@ export function followingHandlers(
       replica.dispatch({ type: 'followed', epoch })
       demandEpoch(replica, epoch)
       const { log } = replica.storage
-      return { reply: { history: log.history, committed: replica.core.committed, first: log.contiguousFrom } }
+      const { committed } = replica.core
+      return { reply: { history: log.history, committed, first: log.contiguousFrom, whole: true } }
     },
 
     chains: ({ container, epoch, sequences }) => {
@@ -132,21 +138,46 @@ export function followingHandlers(
     },
 
     install: async ({ container, epoch, master, committed, segments, starts }) => {
-      demandEpoch(replicas.get(container), epoch)
-      await isNamed(container)
-      demandEpoch(replicas.get(container), epoch)
+      const demand = (): void => {
+        const replica = replicas.find(container)
+        if (replica !== undefined) demandEpoch(replica, epoch)
+      }
+      demand()
+      await learn(container)
+      demand()
       const wanted = segments.map(({ first, sizeBytes, chain }) => {
         if (chain.length !== 8) throw new Failure('BAD_MESSAGE', 'a chain has 8 bytes')
         return { first, sizeBytes, chain: Buffer.from(chain).readBigUInt64LE() }
       })
-      const { connect, limits } = environment
-      const state = { epoch, starts, committed }
-      const replica = await replicas.install(container, state, wanted, async (first, offset, length) => {
-        const connection = await connect(master, limits.replicaTimeoutMs)
-        const request = { container, first, offset, length }
-        return (await connection.call(segmentCall, request, { timeoutMs: limits.replicaTimeoutMs * 4 })).payload
-      })
-      return { reply: { last: replica.storage.log.last } }
+      await replicas.copy(container, { epoch, starts, committed }, wanted, sourceAt(master, container))
+      return { reply: {} }
+    },
+
+    installed: async ({ container, epoch }) => {
+      const replica = replicas.find(container)
+      if (replica !== undefined) {
+        demandEpoch(replica, epoch)
+        return { reply: { done: true, last: replica.storage.log.last, doneBytes: 0, totalBytes: 0 } }
+      }
+      const copying = replicas.copying(container, epoch)
+      await Promise.race([copying.finished, pause(environment.clock, tellMs)])
+      const { doneBytes, totalBytes } = copying
+      return { reply: { done: false, last: sequence(0), doneBytes, totalBytes } }
+    },
+
+    piece: async ({ container, first, offset, length }) => {
+      const waitMs = environment.resyncs.sends(length)
+      if (waitMs > 0) await pause(environment.clock, Math.min(waitMs, 2 * environment.limits.replicaTimeoutMs))
+      const { log } = replicas.get(container).storage
+      const buffer = buffers.take(Math.max(1, Math.min(length, appendBytesMax)))
+      const count = await log.readSegmentLater(first, buffer, offset)
+      return { reply: {}, payload: [buffer.subarray(0, count)], release: () => buffers.give(buffer) }
+    },
+
+    sums: async ({ container, first, sizeBytes }) => {
+      const { log } = replicas.get(container).storage
+      const sums = await sumsOf((into, offset) => log.readSegmentLater(first, into, offset), sizeBytes)
+      return { reply: {}, payload: [sums] }
     },
 
     segment: async ({ container, first, offset, length }) => {

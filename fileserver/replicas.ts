@@ -6,17 +6,17 @@
  */
 import { pause } from '../protocol/cluster/backoff.ts'
 import { Failure, isFailure } from '../protocol/failures.ts'
-import { type ContainerId, type Epoch, epoch, type Sequence, type ServerId } from '../protocol/ids.ts'
+import { type ContainerId, type Epoch, epoch, type Sequence, type ServerId, sequence } from '../protocol/ids.ts'
 import type { Location } from '../protocol/messages/attributes.ts'
-import type { Payload } from '../protocol/transport/transport.ts'
 import type { Change } from './index/changes.ts'
 import { ContainerIndex } from './index/container-index.ts'
 import type { SegmentInfo } from './log/log.ts'
 import { containerDirectory, containersIn } from './pool.ts'
 import type { Environment } from './replica/environment.ts'
-import { disown, installed, installSegments } from './replica/install.ts'
 import { ContainerReplica } from './replica/replica.ts'
 import { type State, Storage, type StorageOptions } from './replica/storage.ts'
+import { Copying, type Source } from './resync/copying.ts'
+import { disown, installed } from './resync/marker.ts'
 
 /** A stopped replica is opened again after this. */
 const reopenMs = 1000
@@ -32,8 +32,10 @@ export class Replicas {
   readonly #replicas = new Map<ContainerId, ContainerReplica>()
   /** What is being opened, made or removed. */
   readonly #busy = new Map<ContainerId, Promise<unknown>>()
-  /** On disk, but not whole. */
-  readonly #damaged = new Set<ContainerId>()
+  /** On disk, but not whole; with the highest epoch seen. */
+  readonly #damaged = new Map<ContainerId, Epoch>()
+  /** Damaged ones that are being made anew, and those for which that has failed. */
+  readonly #copies = new Map<ContainerId, Copying>()
   /** On disk, not known to be damaged, and to be opened later; with what was surely durable, if that is known. */
   readonly #waiting = new Map<ContainerId, Sequence | undefined>()
   /** How often in a row the disk failed to read it. */
@@ -59,6 +61,10 @@ export class Replicas {
 
   all(): IterableIterator<ContainerReplica> {
     return this.#replicas.values()
+  }
+
+  find(container: ContainerId): ContainerReplica | undefined {
+    return this.#replicas.get(container)
   }
 
   /** @throws Failure NOT_MASTER where there is no such replica: the caller should ask the CLDB again. */
@@ -102,37 +108,105 @@ export class Replicas {
     if (replica !== undefined) this.#tell(replica, location)
   }
 
-  /** The replica that a master asks to follow it; a missing one begins empty. */
-  async followed(container: ContainerId): Promise<ContainerReplica> {
+  /**
+   * The replica that a master asks to follow it in `of`; a missing one begins empty.
+   * @returns nothing when it is damaged: it has to be copied. @throws Failure STALE_EPOCH
+   */
+  async followed(container: ContainerId, of: Epoch): Promise<ContainerReplica | undefined> {
     if (this.#busy.has(container) || this.#waiting.has(container))
       throw new Failure('NOT_READY', `container ${container} is being opened or copied`)
+    if (this.#damaged.has(container)) {
+      this.#demandEpoch(container, of)
+      if (of > this.#damaged.get(container)!) {
+        if (this.#copies.has(container)) {
+          await this.#stopCopy(container)
+          throw new Failure('NOT_READY', `container ${container} was being copied from another master`)
+        }
+        this.#disown(container, of)
+      }
+      return undefined
+    }
     if (!this.#replicas.has(container)) await this.#make(container, epoch(0))
     return this.get(container)
   }
 
-  /** Makes the replica anew from its master's segments. */
-  async install(
+  /** Begins to make the replica anew, in its epoch, from its master's segments. What is here of them is used. */
+  async copy(
     container: ContainerId,
-    state: State,
-    segments: readonly SegmentInfo[],
-    fetch: (first: Sequence, offset: number, length: number) => Promise<Payload>,
-  ): Promise<ContainerReplica> {
-    const old = this.get(container)
+    { epoch: of, starts, committed }: State,
+    wanted: readonly SegmentInfo[],
+    source: Source,
+  ): Promise<void> {
+    const environment = this.#environment
+    await this.#stopCopy(container)
+    if (this.#busy.has(container)) throw new Failure('NOT_READY', `container ${container} is being opened`)
+    environment.resyncs.admit(container)
+    let trusted: readonly SegmentInfo[] = []
+    if (!this.#damaged.has(container)) {
+      const old = this.get(container)
+      await this.#exclusively(container, async () => {
+        trusted = old.storage.log.manifest()
+        await this.#close(old, new Failure('NOT_READY', `container ${container} is being copied`))
+        this.#disown(container, of)
+      })
+    }
+    this.#demandEpoch(container, of)
+    const { directory } = this.#options(container)
+    const options = { environment, container, directory, epoch: of, committed, starts, wanted, trusted, source }
+    const copying = new Copying(options)
+    this.#copies.set(container, copying)
+    void copying.finished.then(
+      () => this.#copied(container, copying, { epoch: of, starts, committed }),
+      (error) => {
+        environment.resyncs.left(container)
+        environment.log.info({ container, error }, 'a copy ended early')
+      },
+    )
+  }
+
+  /** The copy that was begun in this epoch. @throws Failure NOT_READY when there is none. */
+  copying(container: ContainerId, of: Epoch): Copying {
+    const copying = this.#copies.get(container)
+    if (copying?.epoch !== of) throw new Failure('NOT_READY', `container ${container} is not being copied`)
+    return copying
+  }
+
+  async #copied(container: ContainerId, copying: Copying, state: State): Promise<void> {
     await this.#exclusively(container, async () => {
-      const { disk, index, clock } = this.#environment
+      const { disk } = this.#environment
       const { directory } = this.#options(container)
-      const ours = old.storage.log.manifest()
-      await this.#close(old, new Failure('NOT_READY', `container ${container} is being copied`))
-      this.#damaged.add(container)
-      await installSegments(disk, directory, container, segments, ours, fetch, clock.soon)
-      await ContainerIndex.clear(index, container)
       Storage.found(disk, directory, state)
       installed(disk, directory)
       await this.#reopen(container)
+    }).catch((error) => {
+      if (!(error instanceof Failure)) throw error
+      this.#environment.log.error({ container, error }, 'a copy could not be taken up')
     })
-    const replica = this.get(container)
-    replica.dispatch({ type: 'followed', epoch: state.epoch })
-    return replica
+    if (this.#copies.get(container) === copying) this.#copies.delete(container)
+    this.#replicas.get(container)?.dispatch({ type: 'followed', epoch: state.epoch })
+  }
+
+  async #stopCopy(container: ContainerId): Promise<void> {
+    const copying = this.#copies.get(container)
+    if (copying === undefined) return
+    copying.stop(new Failure('NOT_READY', `another copy of container ${container} begins`))
+    await copying.finished.catch(() => {})
+    if (this.#copies.get(container) === copying) this.#copies.delete(container)
+    while (this.#busy.has(container)) await this.#busy.get(container)
+  }
+
+  #demandEpoch(container: ContainerId, of: Epoch): void {
+    const known = this.#damaged.get(container)
+    if (known !== undefined && of < known) throw new Failure('STALE_EPOCH', `epoch ${of} is over, this is ${known}`)
+  }
+
+  /** What is on the disk counts as nothing from now on, but for the epoch. */
+  #disown(container: ContainerId, of: Epoch): void {
+    const { disk } = this.#environment
+    const { directory } = this.#options(container)
+    disown(disk, directory)
+    Storage.found(disk, directory, { epoch: of, starts: [], committed: sequence(0) })
+    this.#damaged.set(container, of)
   }
 
   /** What the disk holds of the container is not to be trusted any more: the replica is damaged until a master makes it anew. */
@@ -141,14 +215,14 @@ export class Replicas {
     const { leads, core } = replica
     await this.#exclusively(container, async () => {
       this.#environment.log.error({ container, error: why }, 'the replica is given up')
-      disown(this.#environment.disk, this.#options(container).directory)
-      this.#damaged.add(container)
+      this.#disown(container, core.epoch)
       await this.#close(replica, why)
     })
     if (leads) void this.#resign(container, core.epoch)
   }
 
   async discard(container: ContainerId): Promise<void> {
+    await this.#stopCopy(container)
     while (this.#busy.has(container)) await this.#busy.get(container)
     await this.#exclusively(container, async () => {
       const { disk, index } = this.#environment
@@ -164,6 +238,7 @@ export class Replicas {
 
   async close(): Promise<void> {
     this.#closed = true
+    await Promise.all([...this.#copies.keys()].map((container) => this.#stopCopy(container)))
     await Promise.allSettled(this.#busy.values())
     await Promise.all(
       [...this.#replicas.values()].map((replica) => replica.stop(new Failure('NOT_READY', 'shutting down'))),
@@ -207,7 +282,8 @@ export class Replicas {
       this.#unread.set(container, unread)
       if (error.failure === 'CORRUPT' || unread === opensMax) {
         this.#environment.log.error({ container, error }, 'the replica is damaged and has to be made anew')
-        this.#damaged.add(container)
+        const { disk } = this.#environment
+        this.#damaged.set(container, Storage.epochIn(disk, this.#options(container).directory))
         this.#waiting.delete(container)
         this.#unread.delete(container)
         // It was to lead as soon as it is open.

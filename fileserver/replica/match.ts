@@ -6,17 +6,16 @@
  * it does not (only damage does that), the last sequence with an equal chain is found by search over the chains.
  */
 import { assert } from '../../protocol/assert.ts'
+import type { Clock } from '../../protocol/clock.ts'
 import { Failure } from '../../protocol/failures.ts'
 import { type ContainerId, type Epoch, type Sequence, type ServerId, sequence } from '../../protocol/ids.ts'
 import { replication } from '../../protocol/messages/replication.ts'
 import type { Connection } from '../../protocol/transport/transport.ts'
 import { divergencePoint, shortened } from '../log/history.ts'
 import type { Log } from '../log/log.ts'
+import type { Progress } from '../resync/progress.ts'
 
-const { follow, chains, rollback, install } = replication.calls
-
-/** Copying all of a container may take long; every other step is short. */
-const installTimeoutMs = 3_600_000
+const { follow, chains, rollback, install, installed } = replication.calls
 
 export type Matching = {
   readonly connection: Connection
@@ -29,8 +28,9 @@ export type Matching = {
   readonly timeoutMs: number
   /** An in-sync replica may be rolled back but never made anew: it would be trusted with nothing in hand. */
   readonly inSync: boolean
-  /** A replica is being copied as a whole. */
-  readonly installing: () => void
+  /** A replica has to be copied: waits for the turn. @throws Failure when the epoch is over before. */
+  readonly turn: () => Promise<Progress>
+  readonly clock: Clock
 }
 
 /** Our own log is damaged: the other replica is not to blame. */
@@ -59,12 +59,12 @@ function ownChain(log: Log, at: Sequence): bigint | undefined {
 export async function match(matching: Matching): Promise<Sequence> {
   const { connection, container, volume, epoch, master, log, timeoutMs } = matching
   const { reply: theirs } = await connection.call(follow, { container, epoch, volume, master }, { timeoutMs })
-  const { history, committed } = theirs
+  const { history, committed, whole: isWhole } = theirs
   let point = divergencePoint(log.history, history)
   assert(!matching.inSync || point >= committed, 'what an in-sync replica knows to be committed is in our log')
   if (point > 0 && !(await agrees(matching, point))) point = await search(matching, point)
   // What is committed is in our log: a replica that lacks some of it has lost or damaged what it claims to have.
-  const whole = point >= committed && (!matching.inSync || point >= matching.committed())
+  const whole = isWhole && point >= committed && (!matching.inSync || point >= matching.committed())
   if (whole && point >= log.contiguousFrom - 1) {
     if (point === history.last) return point
     const chain = chainBytes(ownChain(log, point)!)
@@ -73,13 +73,22 @@ export async function match(matching: Matching): Promise<Sequence> {
   }
   if (matching.inSync)
     throw new Failure('CORRUPT', `replica agrees up to ${point} only, of ${matching.committed()} that are committed`)
-  matching.installing()
+  return copied(matching)
+}
+
+/** Has the replica made anew from our segments. @returns the end of its log. */
+async function copied(matching: Matching): Promise<Sequence> {
+  const { connection, container, epoch, master, log, clock, timeoutMs } = matching
+  const progress = await matching.turn()
   const segments = log.manifest().map((segment) => ({ ...segment, chain: chainBytes(segment.chain) }))
-  const known = matching.committed()
-  const { starts } = shortened(log.history, known)
-  const request = { container, epoch, master, committed: known, segments, starts }
-  const { reply } = await connection.call(install, request, { timeoutMs: installTimeoutMs })
-  return reply.last
+  const committed = matching.committed()
+  const { starts } = shortened(log.history, committed)
+  await connection.call(install, { container, epoch, master, committed, segments, starts }, { timeoutMs })
+  for (;;) {
+    const { reply } = await connection.call(installed, { container, epoch }, { timeoutMs })
+    if (reply.done) return reply.last
+    progress.note(reply.doneBytes, reply.totalBytes, clock.monotonicMs())
+  }
 }
 
 const chainBytes = (chain: bigint): Uint8Array => {

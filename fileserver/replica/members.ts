@@ -100,13 +100,17 @@ export class Members {
           committed: () => core().committed,
           timeoutMs: limits.replicaTimeoutMs,
           inSync,
-          installing: () => {
+          clock,
+          turn: async () => {
             counters.resyncs += 1
+            const turn = await this.#turn(server)
+            if (turn === undefined) throw new Failure('STALE_EPOCH', `epoch ${epoch} is over`)
+            return turn.progress
           },
         })
         if (core().epoch !== epoch) return
         const lags = !inSync && new Pieces(storage.log, sequence(last + 1)).gapBytes() > this.#sizes.joinBytes
-        if (lags && !(await this.#turn(server))) return
+        if (lags && (await this.#turn(server)) === undefined) return
         if (core().epoch !== epoch) return
         this.#options.dispatch({ type: 'matched', epoch, server, last })
         this.#stream(server, epoch, connection, last, inSync)
@@ -131,14 +135,13 @@ export class Members {
     }
   }
 
-  /** Waits until the server may bring up a replica there. @returns whether it may: the epoch may be over before. */
-  #turn(server: ServerId): Promise<boolean> {
+  /** Waits until this server may bring up the replica there. @returns nothing when the epoch is over before. */
+  async #turn(server: ServerId): Promise<Turn | undefined> {
     const { environment, container, core } = this.#options
     const copies = (): number => 1 + core().members.filter(({ inSync, phase }) => inSync && phase !== 'lost').length
-    const turn = environment.resyncs.turn(container, server, copies)
-    this.#turns.get(server)?.end()
+    const turn = this.#turns.get(server) ?? environment.resyncs.turn(container, server, copies)
     this.#turns.set(server, turn)
-    return turn.granted
+    return (await turn.granted) ? turn : undefined
   }
 
   #stream(server: ServerId, epoch: Epoch, connection: Connection, last: number, inSync: boolean): void {

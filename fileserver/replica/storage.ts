@@ -8,7 +8,7 @@
  */
 import { pack, unpack } from 'msgpackr'
 import { assert } from '../../protocol/assert.ts'
-import { Failure } from '../../protocol/failures.ts'
+import { Failure, isFailure } from '../../protocol/failures.ts'
 import { hash64 } from '../../protocol/hash.ts'
 import { type ContainerId, type Epoch, epoch, type Sequence, sequence } from '../../protocol/ids.ts'
 import type { Payload } from '../../protocol/transport/transport.ts'
@@ -21,7 +21,7 @@ import type { Entry } from '../log/find.ts'
 import type { EpochStart } from '../log/history.ts'
 import { Log } from '../log/log.ts'
 import type { Draft } from '../log/record.ts'
-import { isInstalling } from './install.ts'
+import { isInstalling } from '../resync/marker.ts'
 import { SharedSync } from './waiters.ts'
 
 export type State = { readonly epoch: Epoch; readonly starts: readonly EpochStart[]; readonly committed: Sequence }
@@ -104,6 +104,16 @@ export class Storage {
   /** Writes the state file of a replica whose segments were copied. */
   static found(disk: Disk, directory: string, state: State): void {
     saveState(disk, directory, state)
+  }
+
+  /** The highest epoch seen, of a replica that cannot be opened; 0 when that cannot be read either. */
+  static epochIn(disk: Disk, directory: string): Epoch {
+    try {
+      return loadState(disk, directory).epoch
+    } catch (error) {
+      if (!isFailure(error)) throw error
+      return epoch(0)
+    }
   }
 
   get epoch(): Epoch {

@@ -99,7 +99,7 @@ export class Pieces {
 }
 
 /** @returns how many bytes whole records take; nothing when the first is not whole, or what is there is none. */
-function wholeRecords(
+export function wholeRecords(
   bytes: Buffer,
   next: Sequence,
   lastWanted: Sequence,

@@ -3,7 +3,8 @@
  *
  * Pure table. A replica stores an `epoch` higher than its own before it acts, and answers STALE_EPOCH to a lower one.
  * Order of a new configuration: `follow` (exchange of histories), `chains` (only if histories alone do not decide),
- * `rollback`, then `append`, pipelined. A replica that has nothing in common with the master's log is told to `install` segments, which it pulls by `segment`.
+ * `rollback`, then `append`, pipelined. A replica that the log no longer reaches back to is told to `install` segments:
+ * it compares them with its own by `sums`, and pulls what it lacks by `piece`.
  */
 import {
   boolean,
@@ -38,7 +39,13 @@ export const replication = {
     follow: call(
       0x0201,
       message({ container, epoch, volume: text(255), master: serverShape }),
-      message({ history: historyShape, committed: sequenceShape, first: sequenceShape }),
+      message({
+        history: historyShape,
+        committed: sequenceShape,
+        first: sequenceShape,
+        /** Unset: what is there is damaged, or a copy that is not finished, and has to be copied. */
+        whole: boolean,
+      }),
     ),
     /** `chain` at each sequence, of those that the log still holds; empty where it does not. */
     chains: call(
@@ -61,7 +68,8 @@ export const replication = {
     ),
     /**
      * Make the replica anew from these segments of the master, as they were at `committed`; `starts` tells of the epochs
-     * up to there, of which segments may be gone. Answered when it is done.
+     * up to there, of which segments may be gone. Answered when it has begun, in place of any that was under way.
+     * OVERLOADED when enough others are.
      */
     install: call(
       0x0205,
@@ -73,9 +81,23 @@ export const replication = {
         segments: list(message({ first: sequenceShape, sizeBytes: natural(), chain }), 100_000),
         starts: startsShape,
       }),
-      message({ last: sequenceShape }),
+      nothing,
     ),
-    /** Payload: the bytes [offset, offset + length) of a segment file, short at its end. Also read repair. */
+    /** How far `install` is: answered when it is done, or soon. Fails as it failed. */
+    installed: call(
+      0x0207,
+      message({ container, epoch }),
+      message({ done: boolean, last: sequenceShape, doneBytes: natural(), totalBytes: natural() }),
+    ),
+    /** Payload: as `segment`, for a copy: slowed down as the server's other work asks for. */
+    piece: call(
+      0x0208,
+      message({ container, first: sequenceShape, offset: natural(), length: natural(appendBytesMax) }),
+      nothing,
+    ),
+    /** Payload: the xxh64 of each 64 KiB of the first `sizeBytes` of a segment file. */
+    sums: call(0x0209, message({ container, first: sequenceShape, sizeBytes: natural() }), nothing),
+    /** Payload: the bytes [offset, offset + length) of a segment file, short at its end. For read repair. */
     segment: call(
       0x0206,
       message({ container, first: sequenceShape, offset: natural(), length: natural(appendBytesMax) }),

@@ -178,6 +178,7 @@ export const replicationSamples: Samples<typeof replication.calls> = {
       },
       committed: sequence(79_999),
       first: sequence(5),
+      whole: true,
     },
   },
   chains: {
@@ -205,8 +206,17 @@ export const replicationSamples: Samples<typeof replication.calls> = {
       segments: [{ first: sequence(1), sizeBytes: 2 ** 26, chain }],
       starts: [{ epoch: epoch(1), first: sequence(1) }],
     },
-    reply: { last: sequence(300) },
+    reply: {},
   },
+  installed: {
+    request: { container: containerId(17), epoch: epoch(9) },
+    reply: { done: false, last: sequence(300), doneBytes: 2 ** 27, totalBytes: 2 ** 28 },
+  },
+  piece: {
+    request: { container: containerId(17), first: sequence(1), offset: 4096, length: 1_048_576 },
+    reply: {},
+  },
+  sums: { request: { container: containerId(17), first: sequence(1), sizeBytes: 2 ** 26 }, reply: {} },
   segment: {
     request: { container: containerId(17), first: sequence(1), offset: 4096, length: 8_388_608 },
     reply: {},

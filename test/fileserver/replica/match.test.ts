@@ -4,6 +4,8 @@
 import t, { type Test } from 'tap'
 import type { Log } from '../../../fileserver/log/log.ts'
 import { match } from '../../../fileserver/replica/match.ts'
+import { Progress } from '../../../fileserver/resync/progress.ts'
+import { systemClock } from '../../../protocol/clock.ts'
 import * as messages from '../../../protocol/messages/replication.ts'
 import { randomFrom } from '../../names/random.ts'
 import { type Node, Nodes } from '../nodes.ts'
@@ -24,7 +26,7 @@ type World = { readonly nodes: Nodes; readonly node: Node; readonly log: Log; re
 async function world(t: Test, ours: string, theirs: string): Promise<World> {
   const nodes = await Nodes.make(t, 2)
   const node = nodes.all[1]!
-  await node.replicas.followed(container)
+  await node.replicas.followed(container, e(0))
   grow(node.replica.storage.log, theirs)
   const log = grow(create(place(t)), ours)
   return { nodes, node, log, replica: () => node.replica.storage.log }
@@ -46,7 +48,8 @@ function matched({ nodes, node, log }: World, given: Partial<typeof options> = {
     committed: () => s(committed),
     timeoutMs: 1000,
     inSync,
-    installing: () => {},
+    turn: async () => new Progress(0),
+    clock: systemClock,
   })
 }
 
@@ -114,7 +117,7 @@ t.test('an in-sync replica that knows more to be committed than we hold stops us
 t.test('a log that no longer reaches back is copied whole', async (t) => {
   const here = await world(t, '', '1x20')
   const [master] = here.nodes.all
-  await master!.replicas.followed(container)
+  await master!.replicas.followed(container, e(0))
   const { log } = master!.replica.storage
   append(log, 'another first')
   fill(log)
@@ -124,7 +127,7 @@ t.test('a log that no longer reaches back is copied whole', async (t) => {
   const copied = { ...here, log }
   t.equal(await matched(copied, { committed: 19, epoch: 9 }), 19)
   t.strictSame(here.node.calls.slice(0, 2), ['follow', 'chains'])
-  t.equal(here.node.calls.at(-1), 'install')
+  t.ok(here.node.calls.includes('install'))
   const made = here.replica()
   t.strictSame(contents(here.node.directory), contents(master!.directory))
   t.strictSame(made.history, log.history, 'it knows of the epochs that were in dropped segments')
@@ -146,7 +149,7 @@ t.test('a follower takes orders of its epoch only', async (t) => {
   }
   const chain = Buffer.alloc(8)
   chain.writeBigUInt64LE(here.log.chainAt(s(4))!)
-  const append = { first: s(6), committed: s(0), durable: false }
+  const append = { first: s(6), committed: s(0), durable: false, resync: false }
   for (const [name, request] of [
     ['append', append],
     ['rollback', { after: s(4), chain }],

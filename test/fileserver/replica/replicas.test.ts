@@ -170,16 +170,20 @@ t.test('a replica that the disk does not read any more is made anew', async (t) 
   Object.assign(b.environment, {
     clock: { ...clock, after: (ms: number, run: () => void) => clock.after(ms / 50, run) },
   })
-  const { load } = b.place.disk
+  const { load, save } = b.place.disk
   Object.assign(b.place.disk, {
     load: () => {
       throw new Failure('DISK_FAILED', 'EIO')
+    },
+    // What is written anew can be read.
+    save: (path: string, content: Buffer) => {
+      Object.assign(b.place.disk, { load })
+      save(path, content)
     },
   })
   b.replica.dispatch({ type: 'rolledBack', last: s(0) })
   await write(a, { changes: [put('k', 'without b')] })
   await until(() => nodes.asked.some(({ add }) => add.includes(b.server)), 'it is made anew')
-  Object.assign(b.place.disk, { load })
   await agree(a, b)
   t.strictSame(contents(b.directory), contents(a.directory))
 })

@@ -53,6 +53,9 @@ export function watched(
     rollback: watch('rollback', handlers.rollback),
     append: watch('append', handlers.append),
     install: watch('install', handlers.install),
+    installed: handlers.installed,
+    piece: handlers.piece,
+    sums: handlers.sums,
     segment: handlers.segment,
   }
 }
