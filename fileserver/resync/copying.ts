@@ -233,7 +233,7 @@ export class Copying {
         header.epoch,
         header.sequence,
       ).starts
-    this.#index.stage({ header, head, payload: [], segment, offset })
+    this.#index.replay({ header, head, payload: [], segment, offset })
     if (this.#index.shouldFlush && committed > this.#index.applied) await this.#index.flush(committed, this.#starts)
   }
 
