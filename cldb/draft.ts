@@ -157,6 +157,7 @@ export class Draft {
     this.containers.set(before.container, after)
     this.attend(before.container)
     this.handOvers.delete(before.container)
+    for (const member of members(after)) this.forgetStray(before.container, member)
     if (before.master !== undefined && before.master !== after.master) this.assign(before.master, before.container)
     if (after.master !== undefined) this.assign(after.master, before.container)
     return after

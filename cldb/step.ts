@@ -5,6 +5,7 @@
  * changes nothing. Invariants are checked after every step, in production too:
  * - an epoch never falls, and master and sets change only with a higher one (a lost master may become absent);
  * - the in-sync set is never empty, and a master is one of it;
+ * - a server is never told to discard the replica of a member;
  * - a master gives way only when its process is over, its lease must have ended, or it asks for that itself.
  */
 import { assert, unreachable } from '../protocol/assert.ts'
@@ -93,6 +94,14 @@ function transition(draft: Draft, event: Event): void {
 
 function check(draft: Draft, event: Event): void {
   const resigned = event.type === 'reconfigure' && event.request.remove.includes(event.request.server)
+  for (const effect of draft.effects) {
+    if (effect.type !== 'discard') continue
+    const named = draft.containers.get(effect.container)
+    assert(
+      named === undefined || !members(named).includes(effect.server),
+      `container ${effect.container} loses a member`,
+    )
+  }
   for (const [id, after] of draft.containers.changes) {
     if (after === undefined) continue
     const before = draft.state.containers.get(id)

@@ -82,7 +82,6 @@ function refill(
   const placed = draft.targets(container, lacking - returned.length, near, [...all, ...returned, ...settling])
   const targets = [...returned, ...placed]
   if (targets.length === 0) return
-  for (const server of targets) draft.forgetStray(id, server)
   const kept = dead.slice(0, lacking - targets.length) // the dead may return, and then each copy counts
   const dropped = dead.filter((member) => !kept.includes(member))
   draft.configure(container, {
@@ -96,7 +95,6 @@ function takeBack(draft: Draft, container: Container, lacking: number): void {
   const room = copiesMax - members(container).length
   const returned = holdersOf(draft, container.container).slice(0, Math.min(lacking, room))
   if (returned.length === 0) return
-  for (const server of returned) draft.forgetStray(container.container, server)
   draft.configure(container, { resyncing: [...container.resyncing, ...returned] })
 }
 
