@@ -28,14 +28,15 @@ const segmentsOf = ({ storage }: ContainerReplica): string =>
 
 type Files = readonly (readonly [path: string, content: Buffer])[]
 
-/** @returns where the files of two replicas differ. */
-function differing(name: string, files: Files, otherName: string, others: Files): string {
-  if (files.length !== others.length) return `${name} has ${files.length} segments, ${otherName} has ${others.length}`
+/** @returns where the files of two replicas differ, if they do. */
+function differing(files: Files, others: Files): string | undefined {
+  if (files.length !== others.length) return `${files.length} and ${others.length} segments`
   const at = files.findIndex(([path, content], i) => path !== others[i]![0] || !content.equals(others[i]![1]))
+  if (at < 0) return undefined
   const [path, ours] = files[at]!
   const [, theirs] = others[at]!
   const offset = ours.findIndex((byte, i) => byte !== theirs[i])
-  return `${name} and ${otherName} hold different bytes: ${path}, of ${ours.length} and ${theirs.length} bytes, at ${offset}`
+  return `${path} of ${ours.length} and ${theirs.length} bytes, from byte ${offset} on`
 }
 
 export class Cluster implements World {
@@ -50,6 +51,8 @@ export class Cluster implements World {
   readonly report = this.problems.report
   /** `container@epoch` and who leads it. */
   readonly #masters = new Map<string, string>()
+  /** `server/container` and what its process knew for committed when it ended. */
+  readonly #floors = new Map<string, number>()
   /** Who served each container last. */
   readonly #latest = new Map<ContainerId, string>()
   /** `server/container` and the epoch that its replica was seen in. */
@@ -107,6 +110,11 @@ export class Cluster implements World {
 
   kill(server: Server, power: boolean): void {
     this.timeline.note(`${server.name} ${power ? 'loses its power' : 'is killed'}`)
+    for (const { container, core } of server.replicas?.all() ?? []) {
+      // What a resyncing replica was told may not be durable there.
+      const trusted = this.cldb.records.containers.get(container)?.inSync.includes(server.id)
+      this.#floors.set(`${server.name}/${container}`, power && !trusted ? 0 : core.committed)
+    }
     server.kill(power)
   }
 
@@ -137,6 +145,7 @@ export class Cluster implements World {
   #checkReplica(server: Server, replica: ContainerReplica): void {
     const { core, container } = replica
     const seen = this.#seen.get(replica)
+    this.#checkFloor(server, replica, seen === undefined)
     if (seen !== undefined && seen.committed === core.committed && seen.role === core.role) return
     this.#seen.set(replica, { committed: core.committed, role: core.role })
     this.#checkEpoch(server, replica)
@@ -151,6 +160,14 @@ export class Cluster implements World {
     const { log } = replica.storage
     if (core.committed !== log.last) return
     this.#compare(`${server.name}, container ${container}`, container, core.committed, log.chain)
+  }
+
+  /** What a replica knows for committed stays in its log; also over the end of its process, unless all of it is gone. */
+  #checkFloor(server: Server, { container, core, storage, stopped }: ContainerReplica, fresh: boolean): void {
+    const { last } = storage.log
+    if (stopped !== undefined || last === 0 || server === this.spoiled) return
+    const floor = fresh ? (this.#floors.get(`${server.name}/${container}`) ?? 0) : core.committed
+    if (last < floor) this.report(`${server.name}, container ${container}: has ${last} of ${floor} that were committed`)
   }
 
   #noteMaster(container: ContainerId, master: string): void {
@@ -217,23 +234,32 @@ export class Cluster implements World {
     return undefined
   }
 
-  /** When the cluster is whole: replicas are the same, byte for byte. */
-  compareReplicas(): void {
+  /** When the cluster is whole. @returns where two replicas are not the same, byte for byte; nothing when all are. */
+  difference(): string | undefined {
     for (const { container, inSync } of this.cldb.state!.containers.values()) {
-      const servers = this.servers.filter((server) => inSync.includes(server.id) && server !== this.spoiled)
-      const segments = servers.map((server) => {
-        const contents = [...server.disk.contents(`/pool/containers/${container}/`)]
-        return contents.filter(([path]) => path.endsWith('.segment')).sort(([a], [b]) => (a < b ? -1 : 1))
+      const servers = this.servers.filter((server) => inSync.includes(server.id))
+      const [first, ...others] = servers.map(({ disk, name }) => {
+        const contents = [...disk.contents(`/pool/containers/${container}/`)]
+        return {
+          name,
+          files: contents.filter(([path]) => path.endsWith('.segment')).sort(([a], [b]) => (a < b ? -1 : 1)),
+        }
       })
-      for (const [i, own] of segments.entries()) {
-        const same =
-          own.length === segments[0]!.length &&
-          own.every(([path, content], k) => path === segments[0]![k]![0] && content.equals(segments[0]![k]![1]))
-        if (!same)
-          this.report(`container ${container}: ${differing(servers[0]!.name, segments[0]!, servers[i]!.name, own)}`)
+      const bad = servers.find(({ disk }) => disk.isUnreadable(`/pool/containers/${container}/`))
+      if (bad !== undefined) return `container ${container}: ${bad.name} has sectors that cannot be read`
+      for (const { name, files } of others) {
+        const different = differing(first!.files, files)
+        if (different !== undefined) return `container ${container}: ${first!.name} and ${name}, ${different}`
       }
-      const [first] = servers.map((server) => this.#replica(server, container)!)
-      this.#checkCommitted(first!)
+    }
+    return undefined
+  }
+
+  /** When the cluster is whole: everything that was committed is in its logs. */
+  checkLogs(): void {
+    for (const { container, inSync } of this.cldb.state!.containers.values()) {
+      const server = this.servers.find(({ id }) => inSync.includes(id))!
+      this.#checkCommitted(this.#replica(server, container)!)
     }
   }
 

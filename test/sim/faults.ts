@@ -180,9 +180,9 @@ export const faults = {
 
   diskErrors: (cluster, random) => {
     const { disk } = random.pick(cluster.servers)
-    disk.faults.writeFails = random.between(0, 0.1)
-    disk.faults.syncFails = random.between(0, 0.1)
-    disk.faults.readFails = random.chance(0.5) ? random.between(0, 0.2) : 0
+    disk.faults.writeFails = random.between(0, 0.3)
+    disk.faults.syncFails = random.between(0, 0.3)
+    disk.faults.readFails = random.chance(0.5) ? random.between(0, 0.3) : 0
     later(cluster, random.between(50, 1500), () => Object.assign(disk.faults, { ...sound }))
     return true
   },
@@ -197,20 +197,32 @@ export const faults = {
     return true
   },
 
-  /** Bits turn on one server's disk, which may lose its data so: all others must keep theirs. */
+  /**
+   * Bits turn on one server's disk, sectors become unreadable: that replica may be worth nothing, others must not suffer.
+   * A spoiled end looks like a torn one, so what was not yet settled is left alone: it has other copies.
+   */
   rot: (cluster, random) => {
     cluster.spoiled ??= random.pick(cluster.servers)
     const server = cluster.spoiled
-    // A spoiled end looks like a torn one: the log says of records only, by those that follow, that they were committed.
-    for (let places = random.chance(0.5) ? 1 : 1 + random.below(12); places > 0; places--) {
-      const path = random.chance(0.05)
-        ? server.disk.rot((name) => name.endsWith('/state'), 0)
-        : server.disk.rot((name) => name.endsWith('.segment'), 16 * 1024)
-      if (path === undefined) return false
-      cluster.timeline.note(`${server.name}: a bit of ${path} turns`)
+    const state = random.chance(0.05)
+    const within = (path: string): number => {
+      if (state) return path.endsWith('/state') ? Number.POSITIVE_INFINITY : 0
+      return path.endsWith('.segment') ? server.settledBytes(path) : 0
     }
-    if (random.chance(0.3)) crash(cluster, random, server)
-    return true
+    let spoiled = false
+    for (let places = random.chance(0.5) ? 1 : 1 + random.below(12); places > 0; places--) {
+      const unreadable = random.chance(0.2)
+      const path = server.disk.rot(within, unreadable && !state)
+      if (path === undefined) continue
+      spoiled = true
+      cluster.timeline.tally.add(unreadable ? 'sectors spoiled' : 'bits turned')
+      cluster.timeline.note(`${server.name}: ${unreadable ? 'a sector' : 'a bit'} of ${path} is spoiled`)
+    }
+    if (spoiled && random.chance(0.3) && server.process !== undefined) {
+      cluster.kill(server, false)
+      later(cluster, random.between(5, 2000), () => cluster.start(server))
+    }
+    return spoiled
   },
 } as const satisfies Record<string, Fault>
 

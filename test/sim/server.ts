@@ -14,16 +14,19 @@ import type { Environment, Limits } from '../../fileserver/replica/environment.t
 import type { ContainerReplica } from '../../fileserver/replica/replica.ts'
 import { Replicas } from '../../fileserver/replicas.ts'
 import { Resyncs } from '../../fileserver/resync/resyncs.ts'
+import { maintenanceHandlers } from '../../fileserver/scrub/handlers.ts'
+import { Scrubber } from '../../fileserver/scrub/scrubber.ts'
 import { fileHandlers } from '../../fileserver/service.ts'
 import { connectCldb } from '../../protocol/cluster/cldb.ts'
 import { Connections } from '../../protocol/cluster/connections.ts'
 import { openContainers } from '../../protocol/cluster/containers.ts'
-import { Failure } from '../../protocol/failures.ts'
+import { Failure, isFailure } from '../../protocol/failures.ts'
 import { type ContainerId, type ServerId, serverId } from '../../protocol/ids.ts'
 import type { Log } from '../../protocol/logging.ts'
 import type { Location } from '../../protocol/messages/attributes.ts'
 import { control, zeroCounters } from '../../protocol/messages/control.ts'
 import { files } from '../../protocol/messages/files.ts'
+import { maintenance } from '../../protocol/messages/maintenance.ts'
 import { replication } from '../../protocol/messages/replication.ts'
 import { served } from '../../protocol/transport/transport.ts'
 import { watched } from './checker/watched.ts'
@@ -47,6 +50,8 @@ const limits: Limits = {
   retryMs: 300,
 }
 
+/** All of a pool within seconds. */
+const scrub = { bytesPerSecond: 2 * 1024 * 1024, againAfterMs: 4000 }
 /** Small, so that a run fills and drops many of them. */
 const segmentBytes = 48 * 1024
 
@@ -95,6 +100,22 @@ export class Server {
       'bytes cleaned': cleanedBytes,
       'bytes scrubbed': scrubbedBytes,
     }
+  }
+
+  /** Bytes at the beginning of a segment's file that surely count as committed here when its process ends. */
+  settledBytes(path: string): number {
+    const segment = Number.parseInt(path.split('/').at(-1)!, 16)
+    for (const { container, storage, stopped } of this.replicas?.all() ?? []) {
+      if (stopped !== undefined || !path.startsWith(`/pool/containers/${container}/`)) continue
+      try {
+        const { value: next } = storage.log.entries(storage.index.applied).next()
+        if (next === undefined || next.segment > segment) return Number.POSITIVE_INFINITY
+        return next.segment < segment ? 0 : next.offset
+      } catch (error) {
+        if (!isFailure(error)) throw error
+      }
+    }
+    return 0
   }
 
   get address(): string {
@@ -185,11 +206,16 @@ export class Server {
     this.leased = () => false
     await replicas.openAll()
     const reclaim = new Reclaim(environment, containers)
-    const isNamed = async (container: ContainerId): Promise<boolean> => {
+    const locate = async (container: ContainerId): Promise<Location | undefined> => {
       const { locations } = await cldb.call(control.calls.locate, { containers: [container] }, controlTimeoutMs)
       for (const location of locations) learn(location)
-      return locations.some((location) => [...location.inSync, ...location.resyncing].includes(identity.server))
+      return locations[0]
     }
+    const isNamed = async (container: ContainerId): Promise<boolean> => {
+      const location = await locate(container)
+      return [...(location?.inSync ?? []), ...(location?.resyncing ?? [])].includes(identity.server)
+    }
+    const scrubber = new Scrubber({ environment, replicas, ...scrub, locate })
     const ofFiles = fileHandlers(environment, replicas, cldb, reclaim)
     const ofMasters = followingHandlers(environment, replicas, isNamed)
     wires.listen(this.address, process, [
@@ -203,6 +229,7 @@ export class Server {
           this.#world.report,
         ),
       ),
+      served(maintenance, maintenanceHandlers(replicas, scrubber)),
     ])
     const presence = { address: this.address, topology: `/rack/${this.name}`, incarnation, cluster: identity.cluster }
     const membership = new Membership(environment, cldb, replicas, presence, learn)
@@ -215,6 +242,7 @@ export class Server {
     const cluster = await membership.join()
     if (identity.cluster !== cluster) saveIdentity(disk, '/pool', { server: identity.server, cluster })
     reclaim.start(replicas)
+    scrubber.start()
     new Cleaning(environment, replicas).start()
     network.timeline.note(`${this.name} serves`)
   }

@@ -26,7 +26,7 @@ type Entry<O> = {
 }
 
 /** Places tried at most: a history that needs more is not decided. */
-const triesMax = 60_000
+const triesMax = 200_000
 
 /** A state that was met, and where its operations led to. */
 type Met<S> = { readonly state: S; readonly name: string; readonly steps: Map<number, Met<S> | undefined> }

@@ -52,9 +52,15 @@ class Inode {
   cached = new Bytes()
   durable = new Bytes()
   unsynced: Change[] = []
+  /** Sectors that the disk cannot read. */
+  readonly unreadable = new Set<number>()
 
   change(change: Change): void {
     apply(this.cached, change)
+    const { offset, bytes } = change
+    const end = bytes === undefined ? Number.POSITIVE_INFINITY : offset + bytes.length
+    for (const sector of this.unreadable)
+      if (sector * sectorBytes < end && (sector + 1) * sectorBytes > offset) this.unreadable.delete(sector)
     this.unsynced.push(change)
   }
 
@@ -158,15 +164,19 @@ export class SimulatedDisk {
   }
 
   /**
-   * Turns a bit in the synced bytes of a file whose path fits, but for its last `spareBytes`.
-   * @returns its path, or nothing when there is no such byte.
+   * Spoils a place in the synced bytes of a file: a bit turns, or a sector cannot be read until it is written again.
+   * @param within how many bytes at the beginning of the file it may be.
+   * @returns the file's path, or nothing when there is no such byte.
    */
-  rot(fits: (path: string) => boolean, spareBytes: number): string | undefined {
-    const candidates = [...this.#cached].filter(([path, { durable }]) => fits(path) && durable.size > spareBytes)
+  rot(within: (path: string) => number, unreadable: boolean): string | undefined {
+    const candidates = [...this.#cached]
+      .map(([path, inode]) => ({ path, inode, end: Math.min(within(path), inode.durable.size) }))
+      .filter(({ end }) => end > 0)
     if (candidates.length === 0) return undefined
-    const [path, inode] = this.#random.pick(candidates)
-    const at = this.#random.below(inode.durable.size - spareBytes)
-    for (const bytes of [inode.durable, inode.cached]) if (at < bytes.size) bytes.buffer[at]! ^= 1 << (at & 7)
+    const { path, inode, end } = this.#random.pick(candidates)
+    const at = this.#random.below(end)
+    if (unreadable) inode.unreadable.add(Math.floor(at / sectorBytes))
+    else for (const bytes of [inode.durable, inode.cached]) if (at < bytes.size) bytes.buffer[at]! ^= 1 << (at & 7)
     return path
   }
 
@@ -175,6 +185,11 @@ export class SimulatedDisk {
     return new Map(
       [...this.#cached].filter(([path]) => path.startsWith(prefix)).map(([path, { cached }]) => [path, cached.content]),
     )
+  }
+
+  /** Whether a part of the files cannot be read. */
+  isUnreadable(prefix: string): boolean {
+    return [...this.#cached].some(([path, { unreadable }]) => path.startsWith(prefix) && unreadable.size > 0)
   }
 
   get usedBytes(): number {
@@ -280,6 +295,11 @@ export class SimulatedDisk {
     const read = (target: Uint8Array, offset: number): number => {
       const { cached } = inode()
       if (fails(this.faults.readFails, 'reads')) throw new Failure('DISK_FAILED', `${nameOf(path)}: EIO`)
+      for (const sector of inode().unreadable) {
+        if (sector * sectorBytes >= offset + target.length || (sector + 1) * sectorBytes <= offset) continue
+        this.#timeline.tally.add('bad sectors met')
+        throw new Failure('DISK_FAILED', `${nameOf(path)}: EIO in sector ${sector}`)
+      }
       const end = Math.min(cached.size, offset + target.length)
       if (end <= offset) return 0
       target.set(cached.buffer.subarray(offset, end))
