@@ -27,7 +27,16 @@ const program = new Command('holdfast')
   .configureOutput({ outputError: (text, write) => write(text.replace(/^error: /, 'holdfast: ')) })
   .exitOverride()
 
-for (const add of [devCommand, serveCommands, statusCommand, volumeCommand, containerCommand, scrubCommand, fsCommand]) add(program)
+for (const add of [
+  devCommand,
+  serveCommands,
+  statusCommand,
+  volumeCommand,
+  containerCommand,
+  scrubCommand,
+  fsCommand,
+])
+  add(program)
 
 // A reader that has seen enough (`| head`) is no failure.
 process.stdout.on('error', (error: NodeJS.ErrnoException) => {
