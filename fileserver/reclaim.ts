@@ -24,6 +24,8 @@ export class Reclaim {
   readonly #containers: Containers
   readonly #client: ClientId
   readonly #working = new Set<ContainerId>()
+  /** Numbers of calls under way, ascending. */
+  readonly #unanswered = new Set<number>()
   #number = 0
 
   constructor(environment: Environment, containers: Containers) {
@@ -46,13 +48,16 @@ export class Reclaim {
     await Promise.all(
       orphan.chunks.map(({ chunk, keepBytes }) => {
         const number = ++this.#number
-        const ticket = { client: this.#client, number, oldest: Math.max(0, number - 128) }
+        this.#unanswered.add(number)
+        const [oldest = number] = this.#unanswered
+        const ticket = { client: this.#client, number, oldest }
         return this.#containers
           .call(chunk.container, trimChunk, { ticket, chunk, keepBytes }, { timeoutMs })
           .catch((error) => {
             // The container went with its volume: nothing is left to trim.
             if (!isFailure(error, 'STALE')) throw error
           })
+          .finally(() => this.#unanswered.delete(number))
       }),
     )
     replica.demandWritable()

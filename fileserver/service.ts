@@ -107,6 +107,7 @@ export function fileHandlers(
       const reply = await replica.query(() => operation.repeat(replica.view, request, done.result, context))
       return { reply, at: sequence(done.sequence) }
     }
+    if (index.retries.isOver(ticket)) throw new Failure('INVALID', 'the client does not wait for this call any more')
     if (options.grows && replica.full) throw new Failure('NO_SPACE', 'a fileserver of this container has no space left')
     const { payload = [], sums = noSums, stable } = options
     const size = payloadBytes(payload)

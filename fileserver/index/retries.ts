@@ -32,6 +32,11 @@ export class Retries {
     return number >= oldest ? done.get(number) : undefined
   }
 
+  /** Whether the client no longer waits for the call: it must not be done, as nobody knows whether it was. */
+  isOver({ client, number }: Pick<Ticket, 'client' | 'number'>): boolean {
+    return number < (this.#clients.get(client) ?? this.#stored(client)).oldest
+  }
+
   /** @returns a client that is forgotten in exchange, if any. */
   add(ticket: Ticket, what: Done): number | undefined {
     const calls = this.#calls(ticket.client)

@@ -22,8 +22,10 @@ t.test('what a client no longer asks for is forgotten', async (t) => {
   const retries = empty()
   for (let number = 1; number <= 10; number++) retries.add(ticket(1, number), done(number))
   retries.add(ticket(1, 11, 8), done(11))
-  for (let number = 1; number <= 11; number++)
+  for (let number = 1; number <= 11; number++) {
     t.equal(retries.find(ticket(1, number)) !== undefined, number >= 8, `call ${number}`)
+    t.equal(retries.isOver(ticket(1, number)), number < 8, 'and must not be done again')
+  }
 })
 
 t.test('what is known does not depend on the order in which it was added', async (t) => {
