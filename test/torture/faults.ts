@@ -5,7 +5,7 @@
  * but for rot: that only the cluster itself puts right.
  */
 import { execFileSync, spawnSync } from 'node:child_process'
-import { readdirSync, rmSync, statfsSync, statSync } from 'node:fs'
+import { existsSync, readdirSync, rmSync, statfsSync, statSync } from 'node:fs'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { until } from '../harness/processes.ts'
@@ -165,7 +165,9 @@ export const deeds: Readonly<Record<FaultKind, Deed>> = {
       if (path === undefined) return note('nothing to rot yet')
       const offset = Math.floor(statSync(path).size * rottenPart * fault.choices[1]!)
       note(`rot in ${path} at ${offset}`)
-      rot.push({ server, path, offset, repaired: flipByte({ path, offset }) })
+      const isRight = flipByte({ path, offset })
+      // A segment that was dropped, or went with its replica, takes its rot with it.
+      rot.push({ server, path, offset, repaired: () => !existsSync(path) || isRight() })
     })
   },
 }

@@ -72,7 +72,7 @@ export async function torture(options: Options): Promise<Outcome> {
   const faults: Record<string, number> = {}
   let failovers = 0
   try {
-    await servers.command('volume', 'create', 'main', '--mount', '/', '--chunk-size', '4M')
+    await servers.command(['volume', 'create', 'main', '--mount', '/', '--chunk-size', '4M'])
     const lost = (path: string, sinceMs: number, untilMs: number): void => {
       const excused = world.blackouts.some((blackout) => blackout.fromMs <= untilMs && blackout.untilMs >= sinceMs)
       if (excused) note(`unsynced bytes of ${path} went with the power`)
@@ -87,6 +87,9 @@ export async function torture(options: Options): Promise<Outcome> {
     await staff.order('stop', orderMs)
     print(`healthy after ${await healthy(servers)} ms`)
     await staff.order('verify', verifyMs)
+    // What rotted where nobody read it is found by a scrub, and by nothing else.
+    for (const line of (await servers.command(['scrub', '--all', '--wait'], verifyMs)).trim().split('\n'))
+      log(`scrub: ${line}`)
     await replicasAgree(servers)
     failovers = sum((await servers.status()).list.map(({ epoch }) => epoch - 1))
     await staff.order('remove', verifyMs)

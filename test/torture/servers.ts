@@ -53,7 +53,7 @@ export type Servers = {
   readonly hold: (server: Server, before?: () => void, between?: () => Promise<void>) => Promise<void>
   readonly release: (server: Server) => Promise<void>
   readonly exclusively: (server: Server, run: () => Promise<void>) => Promise<void>
-  readonly command: (...args: readonly string[]) => Promise<string>
+  readonly command: (args: readonly string[], timeoutMs?: number) => Promise<string>
   readonly status: () => Promise<Status>
   /** Ends all for good. */
   readonly end: () => Promise<void>
@@ -139,15 +139,15 @@ export async function startServers({ directory, network, ...machine }: Machine):
       server.holds--
       return exclusively(server, () => ensure(server))
     },
-    command: async (...args) => {
+    command: async (args, timeoutMs = commandMs) => {
       const [enter, ...rest] = [...entering(network.namespaceOf('admin')), process.execPath, program, ...args]
       const { stdout } = await promisify(execFile)(enter!, [...rest, '--cldb', address('cldb')], {
-        timeout: commandMs,
+        timeout: timeoutMs,
         maxBuffer: 64 * MiB,
       })
       return stdout
     },
-    status: async () => JSON.parse(await servers.command('status', '--containers', '--json')) as Status,
+    status: async () => JSON.parse(await servers.command(['status', '--containers', '--json'])) as Status,
     end: async () => {
       ending = true
       await Promise.all(all.map((server) => server.process?.kill()))

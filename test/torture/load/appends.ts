@@ -15,7 +15,7 @@ type Growing = {
   syncedBytes: number
   /** The size that an operation under way, or one that failed, may have brought. */
   maybe: number | undefined
-  /** When the first byte that is not durable was acknowledged. */
+  /** When the first change since the last sync was acknowledged. */
   unsyncedSinceMs: number
   retired: boolean
 }
@@ -40,7 +40,14 @@ export function appends({ directory, writer, reader, random, tally, problem, los
 
   async function begin(): Promise<void> {
     const path = `${directory}/log-${made++}`
-    const file = { path, sizeBytes: 0, syncedBytes: 0, maybe: undefined, unsyncedSinceMs: 0, retired: true }
+    const file = {
+      path,
+      sizeBytes: 0,
+      syncedBytes: 0,
+      maybe: undefined,
+      unsyncedSinceMs: Number.POSITIVE_INFINITY,
+      retired: true,
+    }
     const handle = await tally.run('create', path, () => writer.fs.open(path, 'ax'))
     file.retired = false
     files.push(file)
@@ -66,6 +73,7 @@ export function appends({ directory, writer, reader, random, tally, problem, los
     try {
       await tally.run('sync', `${file.path} ${file.sizeBytes}`, () => handle.sync())
       file.syncedBytes = file.sizeBytes
+      file.unsyncedSinceMs = Number.POSITIVE_INFINITY
     } catch (error) {
       if (isFailure(error, 'UNSYNCED_LOST')) lost(file.path, file.unsyncedSinceMs)
       throw error
@@ -77,7 +85,7 @@ export function appends({ directory, writer, reader, random, tally, problem, los
     const bytes = expected(file.path, file.sizeBytes, file.sizeBytes + length)
     file.maybe = file.sizeBytes + length
     await tally.run('append', `${file.path} ${file.sizeBytes}+${length}`, () => handle.write(bytes))
-    if (file.sizeBytes === file.syncedBytes) file.unsyncedSinceMs = Date.now()
+    file.unsyncedSinceMs = Math.min(file.unsyncedSinceMs, Date.now())
     file.sizeBytes += length
     file.maybe = undefined
   }
