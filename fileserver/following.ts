@@ -5,7 +5,7 @@
  * is refused, a higher one is stored before anything else is done.
  */
 import { pause } from '../protocol/cluster/backoff.ts'
-import { Failure } from '../protocol/failures.ts'
+import { Failure, isFailure } from '../protocol/failures.ts'
 import { type ContainerId, type Epoch, type ServerId, sequence } from '../protocol/ids.ts'
 import { appendBytesMax, replication } from '../protocol/messages/replication.ts'
 import { Buffers } from '../protocol/transport/buffers.ts'
@@ -27,6 +27,8 @@ const nothingWhole = {
 }
 /** For all pieces of the process. */
 const buffers = new Buffers()
+/** Between two questions to a CLDB that does not answer. */
+const againMs = 200
 
 function demandEpoch(replica: ContainerReplica, epoch: Epoch): void {
   if (replica.stopped !== undefined) throw new Failure('NOT_READY', `container ${replica.container} is being reopened`)
@@ -35,12 +37,36 @@ function demandEpoch(replica: ContainerReplica, epoch: Epoch): void {
   if (epoch > own || role !== 'follower') throw new Failure('CONFLICT', `replica does not follow in epoch ${epoch}`)
 }
 
-/** @param learn finds out where the servers of a container listen. */
+/** @param isNamed asks the CLDB whether the container's configuration names this server; from then on the others can be reached. */
 export function followingHandlers(
   environment: Environment,
   replicas: Replicas,
-  learn: (container: ContainerId) => Promise<unknown>,
+  isNamed: (container: ContainerId) => Promise<boolean>,
 ): Handlers<typeof replication.calls> {
+  /** Replicas that were made because a master asked, while the CLDB has not said that they should be: with what it says. */
+  const unconfirmed = new Map<ContainerId, Promise<boolean>>()
+
+  /**
+   * Whether the CLDB names this server for a replica that was just made; else it is removed again. The master that asked may be
+   * one of the past, or the call of the past, and nobody would ever remove it: the CLDB knows of no such replica.
+   */
+  async function confirmed(container: ContainerId): Promise<boolean> {
+    try {
+      for (;;) {
+        try {
+          const named = await isNamed(container)
+          if (!named) await replicas.discard(container)
+          return named
+        } catch (error) {
+          if (!isFailure(error)) throw error
+          await pause(environment.clock, againMs)
+        }
+      }
+    } finally {
+      unconfirmed.delete(container)
+    }
+  }
+
   const sourceAt = (master: ServerId, container: ContainerId): Source => {
     const { connect, limits } = environment
     const timeoutMs = limits.replicaTimeoutMs * patience
@@ -64,8 +90,12 @@ export function followingHandlers(
 
   return {
     follow: async ({ container, epoch }) => {
+      const isNew = !replicas.holds(container)
       const replica = await replicas.followed(container, epoch)
       if (replica === undefined) return { reply: nothingWhole }
+      if (isNew && !unconfirmed.has(container)) unconfirmed.set(container, confirmed(container))
+      if ((await unconfirmed.get(container)) === false)
+        throw new Failure('STALE_EPOCH', `no replica of container ${container} should be here`)
       if (replica.stopped !== undefined) throw new Failure('NOT_READY', `container ${container} is being reopened`)
       if (epoch < replica.core.epoch)
         throw new Failure('STALE_EPOCH', `epoch ${epoch} is over, this is ${replica.core.epoch}`)
@@ -143,7 +173,7 @@ export function followingHandlers(
         if (replica !== undefined) demandEpoch(replica, epoch)
       }
       demand()
-      await learn(container)
+      await isNamed(container)
       demand()
       const wanted = segments.map(({ first, sizeBytes, chain }) => {
         if (chain.length !== 8) throw new Failure('BAD_MESSAGE', 'a chain has 8 bytes')
