@@ -8,6 +8,7 @@ import { Command, CommanderError, Option } from 'commander'
 import { containerCommand } from './commands/container.ts'
 import { devCommand } from './commands/dev.ts'
 import { fsCommand } from './commands/fs.ts'
+import { nodeCommand } from './commands/node.ts'
 import { scrubCommand } from './commands/scrub.ts'
 import { serveCommands } from './commands/serve.ts'
 import { statusCommand } from './commands/status.ts'
@@ -33,6 +34,7 @@ for (const add of [
   statusCommand,
   volumeCommand,
   containerCommand,
+  nodeCommand,
   scrubCommand,
   fsCommand,
 ])

@@ -52,3 +52,26 @@ export function parseBytes(text: string): number | undefined {
   if (match === null) return undefined
   return Math.round(Number(match[1]) * 1024 ** ' KMGTP'.indexOf(match[2] === '' ? ' ' : match[2]!.toUpperCase()))
 }
+
+const durations = { ms: 1, s: 1000, m: 60_000, h: 3_600_000, d: 86_400_000 }
+
+/** `90s`, `10m`, `2h`, `1d`, `500ms`. @returns milliseconds, or undefined when it is none of these. */
+export function parseDuration(text: string): number | undefined {
+  const match = /^(\d+(?:\.\d+)?)(ms|s|m|h|d)$/.exec(text)
+  return match === null ? undefined : Math.round(Number(match[1]) * durations[match[2] as keyof typeof durations])
+}
+
+/** `2 h 5 min`: the two largest units. */
+export function formatDuration(ms: number): string {
+  const seconds = Math.ceil(ms / 1000)
+  const parts: readonly (readonly [number, string])[] = [
+    [Math.floor(seconds / 86_400), 'd'],
+    [Math.floor(seconds / 3600) % 24, 'h'],
+    [Math.floor(seconds / 60) % 60, 'min'],
+    [seconds % 60, 's'],
+  ]
+  const first = parts.findIndex(([count]) => count > 0)
+  if (first === -1) return '0 s'
+  const shown = parts.slice(first, first + 2).filter(([count]) => count > 0)
+  return shown.map(([count, unit]) => `${count} ${unit}`).join(' ')
+}

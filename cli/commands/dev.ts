@@ -7,6 +7,7 @@ import { join } from 'node:path'
 import { type Command, InvalidArgumentError } from 'commander'
 import { type Cluster, startCluster } from '../dev/cluster.ts'
 import { demonstrate } from '../dev/demo.ts'
+import { type GraceTime, graceSettings, rereplicateAfterOption } from '../duration.ts'
 import { print } from '../output.ts'
 import { globalsOf } from '../session.ts'
 
@@ -16,7 +17,7 @@ type Options = {
   readonly listen: string
   readonly fileservers: number
   readonly demo?: boolean
-}
+} & GraceTime
 
 const within =
   (min: number, max: number) =>
@@ -34,6 +35,7 @@ export function devCommand(program: Command): void {
     .option('--port <port>', "the gateway's port (2049, or the one of the last time)", within(1, 65535))
     .option('--listen <address>', 'where the gateway listens: 0.0.0.0 lets other machines mount', '127.0.0.1')
     .option('--fileservers <count>', 'how many fileservers', within(1, 64), 4)
+    .addOption(rereplicateAfterOption())
     .option('--demo', 'write a file, kill a server that holds it, read the file back, and end')
     .action((options: Options, command: Command) => (options.demo ? demo : run)(options, globalsOf(command).json))
 }
@@ -72,7 +74,12 @@ async function demo(options: Options, json: boolean): Promise<void> {
   }
 }
 
-const clusterOptions = ({ fileservers, listen, port }: Options) => ({ fileservers, host: listen, nfsPort: port })
+const clusterOptions = ({ fileservers, listen, port, ...rest }: Options) => ({
+  fileservers,
+  host: listen,
+  nfsPort: port,
+  cldb: graceSettings(rest),
+})
 
 /** To a person on stdout; beside JSON, to stderr. */
 function speaker(json: boolean): (line: string) => void {

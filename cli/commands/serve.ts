@@ -9,6 +9,7 @@ import type { Command } from 'commander'
 import { Failure } from '../../protocol/failures.ts'
 import { logger } from '../../protocol/logging.ts'
 import type { Ready } from '../dev/child.ts'
+import { type GraceTime, graceSettings, rereplicateAfterOption } from '../duration.ts'
 import { explain } from '../failure.ts'
 
 type Server = { readonly address: string; readonly close: () => Promise<void> }
@@ -46,17 +47,20 @@ const parts: Readonly<Record<string, { readonly description: string; readonly pr
 }
 
 export function serveCommands(program: Command): void {
-  for (const [part, { description, prepare }] of Object.entries(parts))
-    program
+  for (const [part, { description, prepare }] of Object.entries(parts)) {
+    const command = program
       .command(part)
       .description(description)
       .requiredOption('--config <file>', 'its configuration (JSON; docs/operations.md lists the settings)')
-      .action((options: { config: string }) => serve(part, prepare, options.config))
+      .action((options: { config: string } & GraceTime) => serve(part, prepare, options.config, graceSettings(options)))
+    if (part === 'cldb') command.addOption(rereplicateAfterOption())
+  }
 }
 
-async function serve(part: string, prepare: Prepare, file: string): Promise<void> {
+/** @param overrides settings that the call gives in place of the file's. */
+async function serve(part: string, prepare: Prepare, file: string, overrides: object): Promise<void> {
   const log = logger(part)
-  const start = await prepareFrom(file, prepare)
+  const start = await prepareFrom(file, prepare, overrides)
   const server = await start()
   const ended = new Promise<string>((resolve) => {
     for (const signal of ['SIGTERM', 'SIGINT'] as const) process.once(signal, () => resolve(signal))
@@ -70,9 +74,13 @@ async function serve(part: string, prepare: Prepare, file: string): Promise<void
   process.exit(0)
 }
 
-async function prepareFrom(file: string, prepare: Prepare): Promise<() => Promise<Server>> {
+async function prepareFrom(file: string, prepare: Prepare, overrides: object): Promise<() => Promise<Server>> {
   try {
-    return await prepare(parseJson(await readFile(file, 'utf8')))
+    const json = parseJson(await readFile(file, 'utf8'))
+    // What is no object is refused as it is.
+    return await prepare(
+      json !== null && !Array.isArray(json) && typeof json === 'object' ? { ...json, ...overrides } : json,
+    )
   } catch (error) {
     throw new Failure('INVALID', `${file}: ${explain(error)}`, { cause: error })
   }

@@ -1,14 +1,12 @@
 /**
- * `holdfast status`: servers, volumes, what lacks copies, and who is master of what.
+ * `holdfast status`: servers, volumes, what lacks copies and is being brought up, and who is master of what.
  */
 import type { Command } from 'commander'
 import { control } from '../../protocol/messages/control.ts'
-import type { ReplyOf } from '../../protocol/messages/service.ts'
 import { containersOf, containerTable, namesOf } from '../containers.ts'
+import { resyncTable, resyncTotal, type Status, stateOf } from '../nodes.ts'
 import { formatBytes, print, table } from '../output.ts'
 import { callMs, withClient } from '../session.ts'
-
-type Status = ReplyOf<typeof control.calls.status>
 
 export function statusCommand(program: Command): void {
   program
@@ -26,10 +24,13 @@ export function statusCommand(program: Command): void {
           containers: sum('containers'),
           underReplicated: sum('underReplicated'),
           unavailable: sum('unavailable'),
+          resync: resyncTotal(status),
         }
         const listed = containers === undefined ? {} : { list: containers }
         print(json, { ...summary, servers: status.servers, volumes: status.volumes, ...listed }, () => {
+          const resyncs = resyncTable(status)
           const sections = [headline(summary), serverTable(status), volumeTable(status.volumes)]
+          if (resyncs !== undefined) sections.push(resyncs)
           if (containers !== undefined) sections.push(containerTable(containers, namesOf(status.servers)))
           return sections.join('\n\n')
         })
@@ -56,7 +57,7 @@ function serverTable({ servers }: Status): string {
       server.server,
       server.address,
       server.topology,
-      server.full ? `${server.state}, full` : server.state,
+      stateOf(server),
       formatBytes(server.freeBytes),
       formatBytes(server.capacityBytes),
       server.replicas,
