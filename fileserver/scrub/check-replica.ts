@@ -61,12 +61,13 @@ export async function checkReplica(check: ReplicaCheck): Promise<Outcome> {
         demand,
         found: (count) => {
           counters.corruptBlocks += count
-          counters.diskErrors += count
         },
         repaired: (count) => {
           counters.repairedBlocks += count
         },
       })
+      // Bad places come in runs: those of a segment are one error of the disk.
+      if (findings.found > 0) counters.diskErrors += 1
       if (findings.repaired > 0) await replica.synced()
       counters.scrubbedBytes += findings.checkedBytes
       sum.found += findings.found
