@@ -310,9 +310,6 @@ inline end(r, last) {
   uncut[r] = 0;
   leased[r] = 0;
   stepDown(r);
-#ifdef EPOCH_FORGOTTEN
-  epoch[r] = (last == 0 -> 0 : epochOf(record(r, last)));
-#endif
   check()
 }
 
