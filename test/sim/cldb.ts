@@ -14,6 +14,7 @@ import type { Call } from '../../protocol/messages/service.ts'
 import type { ControlClient, ControlStream } from '../../protocol/transport/grpc.ts'
 import { pack, readFailure, unpack, writeFailure } from '../../protocol/transport/wire.ts'
 import { isAssertion } from './checker/problems.ts'
+import type { Mutation } from './mutants/mutations.ts'
 import { Lane, type Network } from './world/network.ts'
 import type { Random } from './world/random.ts'
 import { clockOf, Oscillator, Process, type Timeline } from './world/timeline.ts'
@@ -95,6 +96,7 @@ export class CldbNode {
   readonly #network: Network
   readonly #random: Random
   readonly #log: Log
+  readonly #mutation: Mutation | undefined
   readonly #report: (problem: string, error: unknown) => void
   readonly #store: SimulatedStore
   readonly #streams = new Set<ServedStream>()
@@ -105,11 +107,13 @@ export class CldbNode {
     random: Random,
     log: Log,
     settings: object,
+    mutation: Mutation | undefined,
     report: (problem: string, error: unknown) => void,
   ) {
     this.#network = network
     this.#random = random
     this.#log = log
+    this.#mutation = mutation
     this.#report = report
     this.#store = new SimulatedStore(network.timeline, random.split())
     this.oscillator = new Oscillator(network.timeline, 1)
@@ -124,7 +128,8 @@ export class CldbNode {
   start(): void {
     const { timeline } = this.#network
     const process = new Process(cldbName)
-    const store = this.#store.open(process)
+    const sound = this.#store.open(process)
+    const store = this.#mutation?.store?.(sound) ?? sound
     const { records } = this
     const meta = records.meta ?? { cluster: 'simulated', nextContainer: 1, leaseMs: this.config.leaseMs }
     const clock = clockOf(timeline, process, this.oscillator)

@@ -72,6 +72,7 @@ export class Cluster implements World {
       random.split(),
       this.log('cldb'),
       { rereplicateAfterMs: 6000, openContainersMin: 2, openContainersMax: 2 },
+      mutation,
       this.report,
     )
     this.servers = Array.from({ length: servers }, (_, i) => {

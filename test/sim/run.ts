@@ -10,6 +10,7 @@ import { type FaultName, heal, type Kept, planOf, torment } from './faults.ts'
 import { type MutationName, mutations } from './mutants/mutations.ts'
 import { Workload } from './workload.ts'
 import { Random } from './world/random.ts'
+import { isProcessOver } from './world/timeline.ts'
 
 const startMs = 10_000
 const healMs = 60_000
@@ -163,7 +164,9 @@ function takeTimers(cluster: Cluster): () => void {
   const immediate = (work: (...given: unknown[]) => void, ...given: unknown[]): object =>
     cluster.timeline.after(0, undefined, () => work(...given))
   Object.assign(globalThis, { setInterval: () => ({}), setImmediate: immediate, setTimeout: refuse })
-  const onRejection = (error: unknown): void => cluster.report('a promise was rejected and nobody heard', error)
+  const onRejection = (error: unknown): void => {
+    if (!isProcessOver(error)) cluster.report('a promise was rejected and nobody heard', error)
+  }
   process.on('unhandledRejection', onRejection)
   return () => {
     Object.assign(globalThis, { setInterval, setImmediate, setTimeout })

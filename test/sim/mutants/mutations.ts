@@ -4,6 +4,9 @@
  * They stand for the rules of DESIGN §4: who finds none of them can't be trusted to find others.
  */
 
+import type { Store } from '../../../cldb/store.ts'
+import { decodeChanges } from '../../../fileserver/log/changes-codec.ts'
+import { changesOf } from '../../../fileserver/log/record.ts'
 import type { Environment } from '../../../fileserver/replica/environment.ts'
 import type { ContainerReplica } from '../../../fileserver/replica/replica.ts'
 import type { Replicas } from '../../../fileserver/replicas.ts'
@@ -23,6 +26,8 @@ export type Mutation = {
   readonly faults?: readonly FaultName[]
   readonly environment?: (environment: Environment) => Environment
   readonly following?: (handlers: Following, replicas: Replicas) => Following
+  /** The CLDB's. */
+  readonly store?: (store: Store) => Store
   readonly files?: (handlers: Files, replicas: Replicas) => Files
   /** Run on each replica before each of its calls and ticks: it must not mind being run again. */
   readonly replica?: (replica: ContainerReplica) => void
@@ -137,6 +142,55 @@ export const mutations = {
         },
       },
     }),
+  },
+  'hasty-cldb': {
+    means: 'the CLDB tells of changes before they are durable',
+    faults: ['crashCldb', 'crashCldbAtEffect', 'partition', 'crash'],
+    store: (store) => ({
+      ...store,
+      commit: async (changes) => {
+        void store.commit(changes)
+      },
+    }),
+  },
+  'ignore-failed-sync': {
+    means: 'a sync that failed counts as done',
+    faults: ['diskErrors', 'crashAll', 'crash'],
+    environment: (environment) => ({
+      ...environment,
+      disk: {
+        ...environment.disk,
+        open: (path, create) => {
+          const file = environment.disk.open(path, create)
+          return { ...file, sync: (dirtyBytes) => file.sync(dirtyBytes)?.catch(() => {}) }
+        },
+      },
+    }),
+  },
+  'revive-overwritten': {
+    means: 'cleaning takes for live what a segment says of a key, and not what the index says',
+    replica: ({ storage: { log, index } }) => {
+      if (Object.hasOwn(log, 'entriesOf')) return
+      const { entriesOf } = log
+      const { sequenceOf } = index
+      const put = new Map<string, number>()
+      log.entriesOf = function* (first) {
+        put.clear()
+        for (const entry of entriesOf.call(log, first)) {
+          for (const change of decodeChanges(changesOf(entry.head, entry.header)))
+            if (change.type === 'put') put.set(Buffer.from(change.key).toString('latin1'), entry.header.sequence)
+          yield entry
+        }
+      }
+      index.sequenceOf = (key) => put.get(Buffer.from(key).toString('latin1')) ?? sequenceOf.call(index, key)
+    },
+  },
+  'mend-nothing': {
+    means: 'what is found damaged is not written again',
+    faults: ['rot'],
+    replica: ({ storage: { log } }) => {
+      log.repair = () => {}
+    },
   },
 } as const satisfies Readonly<Record<string, Mutation>>
 

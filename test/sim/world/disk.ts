@@ -9,7 +9,7 @@ import type { Disk, File } from '../../../fileserver/disk.ts'
 import { Failure } from '../../../protocol/failures.ts'
 import type { Random } from './random.ts'
 import type { Tally } from './tally.ts'
-import type { Process, Timeline } from './timeline.ts'
+import { type Process, processOver, type Timeline } from './timeline.ts'
 
 const sectorBytes = 512
 
@@ -200,10 +200,10 @@ export class SimulatedDisk {
 
   open(process: Process): Disk {
     const effect = (): void => {
-      if (!process.effect()) throw new Failure('DISK_FAILED', 'this process is over')
+      if (!process.effect()) throw processOver()
     }
     const look = (): void => {
-      if (!process.alive) throw new Failure('DISK_FAILED', 'this process is over')
+      if (!process.alive) throw processOver()
     }
     return {
       list: (directory) => {

@@ -4,9 +4,8 @@
  * A batch is visible when its promise settles. The end of a process takes or leaves each batch that is under way.
  */
 import type { Index, Write } from '../../../fileserver/index/store.ts'
-import { Failure } from '../../../protocol/failures.ts'
 import type { Random } from './random.ts'
-import type { Process, Timeline } from './timeline.ts'
+import { type Process, processOver, type Timeline } from './timeline.ts'
 
 type Undo = readonly (readonly [key: string, value: Uint8Array | undefined])[]
 
@@ -48,7 +47,7 @@ export class SimulatedIndex {
 
   open(process: Process): Index {
     const look = (): void => {
-      if (!process.alive) throw new Failure('DISK_FAILED', 'this process is over')
+      if (!process.alive) throw processOver()
     }
     const effect = (): void => {
       process.effect()

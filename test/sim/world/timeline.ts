@@ -5,6 +5,7 @@
  * belongs to a process: it is dropped when the process is over, and waits while the process stands still.
  */
 import type { Clock, Timer } from '../../../protocol/clock.ts'
+import { Failure, isFailure } from '../../../protocol/failures.ts'
 import { hash64 } from '../../../protocol/hash.ts'
 import { Tally } from './tally.ts'
 
@@ -29,6 +30,13 @@ export class Process {
     return this.alive
   }
 }
+
+/** What a process that is over runs into when it goes on: nobody sees it. */
+export const processOver = (): Failure => new Failure('DISK_FAILED', overText)
+export const isProcessOver = (error: unknown): boolean =>
+  isFailure(error, 'DISK_FAILED') && error.message.includes(overText)
+
+const overText = 'this process is over'
 
 type Event = {
   readonly timeMs: number
