@@ -10,7 +10,8 @@ import { replication } from '../../protocol/messages/replication.ts'
 import type { SegmentInfo } from '../log/log.ts'
 import type { Environment } from '../replica/environment.ts'
 import type { ContainerReplica } from '../replica/replica.ts'
-import { checkSegment, type Findings, type Peer } from './check-segment.ts'
+import { checkSegment, type Findings } from './check-segment.ts'
+import { peersOf } from './mend.ts'
 import { samples, type Told, type Verdict, verdict } from './verdict.ts'
 
 export type ReplicaCheck = {
@@ -45,7 +46,7 @@ export async function checkReplica(check: ReplicaCheck): Promise<Outcome> {
       throw new Failure('NOT_READY', `container ${replica.container} is being reopened`)
   }
   const others = location.inSync.filter((server) => server !== environment.self)
-  const peers = others.map((server) => peerOf(environment, replica, server))
+  const peers = peersOf(environment, replica.container, others)
   for (const { first } of log.manifest()) {
     demand()
     // As it is now: it may have grown, or have been dropped.
@@ -81,22 +82,6 @@ export async function checkReplica(check: ReplicaCheck): Promise<Outcome> {
   }
   demand()
   return { ...sum, logs: await compare(environment, replica, others) }
-}
-
-function peerOf(environment: Environment, { container }: ContainerReplica, server: ServerId): Peer {
-  const timeoutMs = environment.limits.replicaTimeoutMs
-  return async (first, offset, length) => {
-    try {
-      const connection = await environment.connect(server, timeoutMs)
-      const request = { container, first, offset, length }
-      const { payload } = await connection.call(replication.calls.segment, request, { timeoutMs })
-      const bytes = Buffer.concat([...payload])
-      return bytes.length === length ? bytes : undefined
-    } catch (error) {
-      if (!isFailure(error)) throw error
-      return undefined
-    }
-  }
 }
 
 /** A master asks those that follow it; one that cannot be asked now is left out. */
