@@ -35,6 +35,8 @@ export type Damage = {
   /** The same bytes of a segment as each other in-sync replica has them, one after the other. */
   readonly copies: (segment: Sequence, offset: number, length: number) => AsyncIterable<Payload>
   readonly found: () => void
+  /** Puts a segment right as far as others have it: damage before a record hides whether a head is the record's. */
+  readonly mend: (segment: Sequence) => Promise<void>
   readonly repaired: () => void
 }
 
@@ -101,13 +103,29 @@ function readRun(log: Log, run: Run, damage: Damage, taken: Buffer[]): Uint8Arra
   // Before any waiting: the segment may be dropped meanwhile. The bytes that are being read stay readable.
   const sums = sumsOf(log, run)
   if (bytes.length > smallBytes) {
-    return log.readSegmentLater(run.segment, bytes, place).then((count) => {
+    return log.readSegmentLater(run.segment, bytes, place).catch(unreadable).then((count) => {
       if (count === bytes.length && blocksHold(sums, bytes, from)) return wanted(bytes)
       return mended(log, run, damage).then((payload) => wanted(payload.subarray(from, to)))
     })
   }
-  if (log.readSegment(run.segment, bytes, place) === bytes.length && blocksHold(sums, bytes, from)) return wanted(bytes)
+  const count = readable(() => log.readSegment(run.segment, bytes, place), 0)
+  if (count === bytes.length && blocksHold(sums, bytes, from)) return wanted(bytes)
   return mended(log, run, damage).then((payload) => wanted(payload.subarray(from, to)))
+}
+
+/** What the disk does not give is damaged, as what it gives wrong. */
+function unreadable(error: unknown): 0 {
+  if (!isFailure(error, 'DISK_FAILED')) throw error
+  return 0
+}
+
+function readable<T>(read: () => T, otherwise: T): T {
+  try {
+    return read()
+  } catch (error) {
+    unreadable(error)
+    return otherwise
+  }
 }
 
 /** @param from where in the payload `bytes` begin: a multiple of the block's size. */
@@ -133,32 +151,42 @@ function sumsOf(log: Log, run: Run): BigUint64Array {
   let sums = known.records.get(name)
   if (sums === undefined) {
     sums = new BigUint64Array(sumCount(run.payloadBytes))
-    log.readSegment(run.segment, new Uint8Array(sums.buffer), run.record + headerBytes)
-    known.records.set(name, sums)
+    const target = new Uint8Array(sums.buffer)
+    if (readable(() => log.readSegment(run.segment, target, run.record + headerBytes), 0) === target.length)
+      known.records.set(name, sums)
   }
   return sums
 }
 
 /** @throws Failure NOT_READY when the segment was dropped meanwhile: the bytes stand elsewhere now. */
-function mended(log: Log, run: Run, damage: Damage): Promise<Uint8Array> {
-  return repair(log, run, damage).catch((error) => {
+async function mended(log: Log, run: Run, damage: Damage): Promise<Uint8Array> {
+  const { segment, record } = run
+  damage.found()
+  try {
+    const payload = await repair(log, run, damage)
+    if (payload !== undefined) return payload
+    await damage.mend(segment)
+    const again = await repair(log, run, damage)
+    if (again !== undefined) return again
+    throw new Failure('CORRUPT', `no replica has the head at ${segment}+${record} whole`)
+  } catch (error) {
     if (!isFailure(error, 'NOT_FOUND')) throw error
-    throw new Failure('NOT_READY', `segment ${run.segment} of container ${log.container} was dropped meanwhile`)
-  })
+    throw new Failure('NOT_READY', `segment ${segment} of container ${log.container} was dropped meanwhile`)
+  }
 }
 
 /**
  * Puts a damaged record together again: its head and each wanted block from whichever replica has it whole, our own
  * first, and writes what was mended back.
- * @returns the payload, of which the wanted blocks are right. @throws Failure CORRUPT when one of them is nowhere whole.
+ * @returns the payload, of which the wanted blocks are right; nothing when no head is known to be the record's. @throws Failure CORRUPT when one of them is nowhere whole.
  */
-async function repair(log: Log, run: Run, damage: Damage): Promise<Uint8Array> {
-  damage.found()
+async function repair(log: Log, run: Run, damage: Damage): Promise<Uint8Array | undefined> {
   const { segment, record: place, headBytes, payloadBytes } = run
   const length = headBytes + payloadBytes
   const mended = Buffer.alloc(length)
-  await log.readSegmentLater(segment, mended, place)
-  const headHolds = (bytes: Buffer): boolean => log.isHead(segment, place, bytes.subarray(0, headBytes))
+  await log.readSegmentLater(segment, mended, place).catch(unreadable)
+  const headHolds = (bytes: Buffer): boolean =>
+    readable(() => log.isHead(segment, place, bytes.subarray(0, headBytes)), false)
   const first = Math.floor(run.payloadOffset / sumBlockBytes)
   const last = Math.ceil((run.payloadOffset + run.length) / sumBlockBytes)
   let headIsRight = headHolds(mended)
@@ -166,6 +194,7 @@ async function repair(log: Log, run: Run, damage: Damage): Promise<Uint8Array> {
   const copies = damage.copies(segment, place, length)[Symbol.asyncIterator]()
   while (!headIsRight || wrong.length > 0) {
     const next = await copies.next()
+    if (next.done && !headIsRight) return undefined
     if (next.done) throw new Failure('CORRUPT', `no replica has the record at ${segment}+${place} whole`)
     const copy = Buffer.concat([...next.value])
     if (copy.length < length) continue

@@ -14,6 +14,7 @@ import type { Extent } from '../index/extents.ts'
 import { encodeChanges } from '../log/changes-codec.ts'
 import { epochAt } from '../log/history.ts'
 import { recordBytes } from '../log/record.ts'
+import { mendSegment } from '../scrub/mend.ts'
 import { type Addition, bare } from './addition.ts'
 import { Batching } from './batching.ts'
 import type { Environment } from './environment.ts'
@@ -122,7 +123,7 @@ export class ContainerReplica {
 
   /** @throws Failure unless this replica may answer as the container's master now. */
   demandMaster(): void {
-    if (this.stopped !== undefined) throw new Failure('NOT_READY', `container ${this.container} is being reopened`)
+    this.#demandOpen()
     const { role } = this.#core
     if (role === 'recovering') throw new Failure('NOT_READY', `container ${this.container} is changing its master`)
     if (role !== 'master') throw new Failure('NOT_MASTER', `not the master of container ${this.container}`)
@@ -208,7 +209,16 @@ export class ContainerReplica {
       repaired: () => {
         counters.repairedBlocks += 1
       },
+      mend: (first) => {
+        const inSync = this.location?.inSync ?? []
+        const { log } = this.storage
+        return mendSegment(this.#environment, log, first, this.#core.committed, inSync, () => this.#demandOpen())
+      },
     })
+  }
+
+  #demandOpen(): void {
+    if (this.stopped !== undefined) throw new Failure('NOT_READY', `container ${this.container} is being reopened`)
   }
 
   dispatch(event: Event): void {

@@ -74,6 +74,7 @@ export async function read({ storage }: Stored, object: string, offset: number, 
   const found = storage.index.extents(bytes(object), offset, offset + length)
   const reading = await readObject(storage.log, found, offset, length, {
     copies: refuse,
+    mend: refuse,
     found: refuse,
     repaired: refuse,
   })

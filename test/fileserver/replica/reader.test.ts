@@ -57,6 +57,7 @@ async function read({ now }: World, offset: number, length: number, copies: read
     found: () => {
       counts.found += 1
     },
+    mend: async () => {},
     repaired: () => {
       counts.repaired += 1
     },
