@@ -103,10 +103,13 @@ function readRun(log: Log, run: Run, damage: Damage, taken: Buffer[]): Uint8Arra
   // Before any waiting: the segment may be dropped meanwhile. The bytes that are being read stay readable.
   const sums = sumsOf(log, run)
   if (bytes.length > smallBytes) {
-    return log.readSegmentLater(run.segment, bytes, place).catch(unreadable).then((count) => {
-      if (count === bytes.length && blocksHold(sums, bytes, from)) return wanted(bytes)
-      return mended(log, run, damage).then((payload) => wanted(payload.subarray(from, to)))
-    })
+    return log
+      .readSegmentLater(run.segment, bytes, place)
+      .catch(unreadable)
+      .then((count) => {
+        if (count === bytes.length && blocksHold(sums, bytes, from)) return wanted(bytes)
+        return mended(log, run, damage).then((payload) => wanted(payload.subarray(from, to)))
+      })
   }
   const count = readable(() => log.readSegment(run.segment, bytes, place), 0)
   if (count === bytes.length && blocksHold(sums, bytes, from)) return wanted(bytes)
