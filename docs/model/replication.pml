@@ -210,6 +210,9 @@ inline advance(m) {
   fi;
   j = 0;
   quorum = 0;
+#ifdef SHOW_COMMITTED
+  assert((agreed[agreedLast - 1] & 3) != WRITES);
+#endif
   check()
 }
 
