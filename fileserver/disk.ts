@@ -55,8 +55,11 @@ const slowSyncs = 64
 /** What the kernel says when the disk itself fails, and not its user. */
 const mediaErrors = new Set(['EIO', 'EBADMSG', 'EUCLEAN', 'ENXIO', 'ENODEV', 'EREMOTEIO'])
 
-/** @param failed told of every error of the medium. */
-export function realDisk(root: string, failed: () => void = () => {}): Disk {
+/**
+ * @param failed told of every error of the medium.
+ * @param makeRoom asked when the disk is full: whether it is worth trying again.
+ */
+export function realDisk(root: string, failed: () => void = () => {}, makeRoom: () => boolean = () => false): Disk {
   const open = new Set<RealFile>()
   const sync = { slow: 0 }
   const diskFailure = (error: unknown): Failure => {
@@ -66,6 +69,13 @@ export function realDisk(root: string, failed: () => void = () => {}): Disk {
     return new Failure(kind, error instanceof Error ? error.message : String(error), { cause: error })
   }
   const guard: Guard = (run) => {
+    try {
+      return run()
+    } catch (error) {
+      const failure = diskFailure(error)
+      if (failure.failure !== 'NO_SPACE' || !makeRoom()) throw failure
+    }
+    // What is done to a disk may be done twice.
     try {
       return run()
     } catch (error) {

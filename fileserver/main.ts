@@ -19,6 +19,7 @@ import { replication } from '../protocol/messages/replication.ts'
 import { tcpTransport } from '../protocol/transport/tcp.ts'
 import { served } from '../protocol/transport/transport.ts'
 import { Cleaning } from './cleaning/cleaning.ts'
+import { Spare } from './cleaning/spare.ts'
 import type { FileserverConfig } from './config.ts'
 import { realDisk } from './disk.ts'
 import { followingHandlers } from './following.ts'
@@ -54,9 +55,11 @@ export async function startFileserver(config: FileserverConfig): Promise<Running
   const clock = systemClock
   const log = logger('fileserver')
   const counters = zeroCounters()
-  const disk = realDisk(config.directory, () => {
+  const spare = new Spare(config.directory)
+  const countError = (): void => {
     counters.diskErrors += 1
-  })
+  }
+  const disk = realDisk(config.directory, countError, () => spare.release())
   const identity = openPool(disk, config.directory, () => serverId(randomBytes(8).toString('hex')))
   let { cluster } = identity
   const index = await openIndex(`${config.directory}/index`)
@@ -90,7 +93,11 @@ export async function startFileserver(config: FileserverConfig): Promise<Running
     full: () => {
       const now = clock.monotonicMs()
       const { bytesWritten } = environment.counters
-      if (now - space.readMs > spaceMs) space = { readMs: now, freeBytes: disk.space().freeBytes, bytesWritten }
+      if (now - space.readMs > spaceMs) {
+        const { capacityBytes, freeBytes } = disk.space()
+        space = { readMs: now, freeBytes, bytesWritten }
+        spare.adjust({ capacityBytes, freeBytes })
+      }
       // What was written since then is gone from it too.
       return space.freeBytes - (bytesWritten - space.bytesWritten) < config.reserveBytes
     },
