@@ -182,7 +182,7 @@ export const faults = {
     const { disk } = random.pick(cluster.servers)
     disk.faults.writeFails = random.between(0, 0.3)
     disk.faults.syncFails = random.between(0, 0.3)
-    disk.faults.readFails = random.chance(0.5) ? random.between(0, 0.3) : 0
+    disk.faults.readFails = random.between(0, 0.3)
     later(cluster, random.between(50, 1500), () => Object.assign(disk.faults, { ...sound }))
     return true
   },
@@ -190,7 +190,7 @@ export const faults = {
   /** No room is left soon; later there is some again. */
   fullDisk: (cluster, random) => {
     const { disk } = random.pick(cluster.servers)
-    disk.capacityBytes = disk.usedBytes + random.below(600 * 1024)
+    disk.capacityBytes = disk.usedBytes + random.below(random.pick([600, 48, 1]) * 1024)
     later(cluster, random.between(100, 4000), () => {
       disk.capacityBytes = roomBytes
     })

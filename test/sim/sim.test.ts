@@ -6,6 +6,7 @@ import { promisify } from 'node:util'
 import t from 'tap'
 import { isLinearizable, type Operation } from './checker/linearizable.ts'
 import { type RegisterOperation, registerModel } from './checker/model.ts'
+import { faults } from './faults.ts'
 
 const main = new URL('./main.ts', import.meta.url).pathname
 const mutants = new URL('./mutants/main.ts', import.meta.url).pathname
@@ -48,12 +49,55 @@ t.test('the same seed gives the same trace', async (t) => {
   t.strictSame(first.slice(0, -2), second.slice(0, -2))
 })
 
-t.test('a fixed set of seeds finds nothing wrong', async (t) => {
-  const lines = await output(main, '--seed', '1', '--seeds', '30', '--seconds', '6')
-  t.equal(lines.at(-1), '30 seeds, 0 failures', lines.slice(-30).join('\n'))
+t.test('so it does in another process', async (t) => {
+  const traces = async (jobs: string): Promise<readonly string[]> =>
+    (await output(main, '--seed', '2', '--seeds', '4', '--seconds', '1', '--jobs', jobs)).slice(0, -2)
+  t.strictSame(await traces('2'), await traces('1'))
 })
 
-t.test('a mistake is found', async (t) => {
+/** What the cluster must have met and done in the seeds below, beside every kind of fault. */
+const wanted = [
+  'rollbacks',
+  'replicas copied',
+  'failovers',
+  'logs shortened',
+  'segments dropped',
+  'bytes cleaned',
+  'blocks repaired',
+  'bits turned',
+  'sectors spoiled',
+  'writes torn',
+  'unsynced changes lost',
+  'index batches lost',
+  'CLDB batches lost',
+  'writes that failed',
+  'syncs that failed',
+  'reads that failed',
+  'writes without room',
+  'ends at an effect',
+  'ends of the CLDB at an effect',
+  'messages held',
+  'messages held one way',
+  'messages overtaken',
+]
+
+t.test('a fixed set of seeds finds nothing wrong, and meets everything', async (t) => {
+  const lines = await output(main, '--seed', '1', '--seeds', '40', '--seconds', '6', '--jobs', '1')
+  t.equal(lines.at(-1), '40 seeds, 0 failures', lines.slice(-30).join('\n'))
+  const counts = new Map(
+    lines
+      .at(-2)!
+      .split(/[,;] /)
+      .map((part) => /^(\d+) (.*)$/.exec(part))
+      .map((found) => [found?.[2], Number(found?.[1])]),
+  )
+  for (const name of [...Object.keys(faults), ...wanted]) t.ok((counts.get(name) ?? 0) > 0, name)
+})
+
+t.test('a mistake is found, and the run that finds it made smaller', async (t) => {
   const lines = await output(mutants, '--only', 'stale-member,forget-retries', '--seeds', '40')
   t.equal(lines.at(-1), '2 mutations, 0 not caught', lines.join('\n'))
+  const shrunk = await output(main, '--seed', '1', '--mutation', 'forget-epoch', '--shrink')
+  const command = shrunk.find((line) => line.startsWith('  npm run sim -- '))!
+  t.match(command, /--seed 1 --seconds 0.5 --clients 1 --mutation forget-epoch --keep none/, shrunk.join('\n'))
 })

@@ -71,7 +71,7 @@ export class Wires {
       this.#open.delete(wire)
       // What is still on its way arrives, perhaps after what is sent on the next connection; or it does not.
       const way = this.#random.next()
-      wire.break(way < 0.5, way < 0.3 ? this.#random.between(0, 2000) : 0)
+      wire.break(way < 0.7, way < 0.5 ? this.#random.between(0, 2000) : 0)
       count += 1
     }
     return count
