@@ -7,6 +7,7 @@ import { recall } from '../../../fileserver/scrub/remembered.ts'
 import { Failure } from '../../../protocol/failures.ts'
 import type { ScrubReport } from '../../../protocol/messages/maintenance.ts'
 import { randomFrom } from '../../names/random.ts'
+import { bytesOf } from '../../names/world.ts'
 import { serves, until, write } from '../nodes.ts'
 import { put } from '../stored.ts'
 import { container, contents, failure } from '../world.ts'
@@ -55,7 +56,10 @@ t.test('anything that changed on one replica of three is mended in place', async
     await scrubbed.equal(t, what)
   }
   const { corruptBlocks, repairedBlocks, diskErrors } = victim!.environment.counters
-  t.ok(corruptBlocks > 0 && corruptBlocks === repairedBlocks && diskErrors > 0 && diskErrors < corruptBlocks, 'all of it is counted')
+  t.ok(
+    corruptBlocks > 0 && corruptBlocks === repairedBlocks && diskErrors > 0 && diskErrors < corruptBlocks,
+    'all of it is counted',
+  )
 })
 
 t.test('a segment that became shorter is whole again', async (t) => {
@@ -98,6 +102,23 @@ t.test('replicas that are spoiled in different places mend each other', async (t
     )
     await scrubbed.equal(t, `round ${round}, ${spoiled} places`)
   }
+})
+
+t.test('a read whose record stands behind other damage has the segment mended, and is answered', async (t) => {
+  const scrubbed = await Scrubbed.make(t)
+  const [master] = scrubbed.nodes.all
+  const [path] = segmentsOf(master!)
+  const records = recordsIn(path!)
+  // File 5 is in the seventh record: before it two heads are wrong, and its own sums are.
+  for (const [record, at] of [
+    [3, 20],
+    [4, 9],
+    [6, 72],
+  ] as const)
+    spoil(path!, records[record]!.offset + at)
+  const { payload } = await master!.replica.read(bytesOf('file 5'), 0, 20_000)
+  t.ok(Buffer.concat([...payload]).equals(Buffer.alloc(20_000, '5 ')), 'what is read is what was written')
+  await scrubbed.equal(t, 'and the segment is whole again')
 })
 
 t.test('what is nowhere whole stays as it is, and is told', async (t) => {
