@@ -4,12 +4,12 @@
  * Wires the real parts of fileserver/ together as fileserver/main.ts does.
  */
 import { Cleaning } from '../../fileserver/cleaning/cleaning.ts'
+import { Reclaim } from '../../fileserver/cleaning/reclaim.ts'
 import type { Disk } from '../../fileserver/disk.ts'
 import { followingHandlers } from '../../fileserver/following.ts'
 import { Membership } from '../../fileserver/membership.ts'
 import { format } from '../../fileserver/names/operations.ts'
 import { openPool, saveIdentity } from '../../fileserver/pool.ts'
-import { Reclaim } from '../../fileserver/reclaim.ts'
 import type { Environment, Limits } from '../../fileserver/replica/environment.ts'
 import type { ContainerReplica } from '../../fileserver/replica/replica.ts'
 import { Replicas } from '../../fileserver/replicas.ts'

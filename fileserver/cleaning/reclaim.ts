@@ -4,15 +4,15 @@
  * Driver. The list of what is to be forgotten is in the name container (names/reclaim.ts), so it outlives every crash;
  * its master works it off.
  */
-import type { Containers } from '../protocol/cluster/containers.ts'
-import { isFailure } from '../protocol/failures.ts'
-import { type ClientId, type ContainerId, clientId } from '../protocol/ids.ts'
-import { files } from '../protocol/messages/files.ts'
-import { type Orphan, orphans, reclaimed } from './names/operations.ts'
-import { noTicket } from './replica/addition.ts'
-import type { Environment } from './replica/environment.ts'
-import type { ContainerReplica } from './replica/replica.ts'
-import type { Replicas } from './replicas.ts'
+import type { Containers } from '../../protocol/cluster/containers.ts'
+import { isFailure } from '../../protocol/failures.ts'
+import { type ClientId, type ContainerId, clientId } from '../../protocol/ids.ts'
+import { files } from '../../protocol/messages/files.ts'
+import { type Orphan, orphans, reclaimed } from '../names/operations.ts'
+import { noTicket } from '../replica/addition.ts'
+import type { Environment } from '../replica/environment.ts'
+import type { ContainerReplica } from '../replica/replica.ts'
+import type { Replicas } from '../replicas.ts'
 
 const everyMs = 1000
 /** Files worked on at once, and chunks of each. */
