@@ -36,6 +36,9 @@ export type Effect =
 /** A configuration's parts that a change may replace. */
 type Configuration = Pick<Container, 'master' | 'inSync' | 'resyncing'>
 
+/** A server that was told to discard a replica surely has after this long. */
+const discardSettleMs = 10_000
+
 class Overlay<K, V> {
   readonly changes = new Map<K, V | undefined>()
   private readonly base: ReadonlyMap<K, V>
@@ -189,6 +192,13 @@ export class Draft {
     holders.set(server, now ? this.nowMs : undefined)
     this.strays.set(container, holders)
     if (now) this.effects.push({ type: 'discard', server, container })
+  }
+
+  /** Servers that hold a replica that may be discarded at any moment: they are no targets for another. */
+  settling(container: ContainerId): readonly ServerId[] {
+    const isSettling = (toldMs: number | undefined): boolean =>
+      toldMs === undefined || this.nowMs < toldMs + discardSettleMs
+    return [...(this.strays.get(container) ?? [])].filter(([, toldMs]) => isSettling(toldMs)).map(([server]) => server)
   }
 
   forgetStray(container: ContainerId, server: ServerId): void {

@@ -122,8 +122,7 @@ function canMove(draft: Draft, container: Container, sizeBytes: number, source: 
   const volume = draft.volumes.get(name)!
   if (sizeBytes === 0 || target.full || fullness(source, -sizeBytes) < fullness(target, sizeBytes)) return false
   if (resyncing.length > 0 || inSync.length !== volume.replication || draft.moves.get(id) !== undefined) return false
-  // A stray there may be about to be discarded.
-  if (draft.strays.get(id)?.has(target.server)) return false
+  if (draft.settling(id).includes(target.server)) return false
   if (inSync.includes(target.server) || !isUnder(target.topology, volume.topology)) return false
   if (container.master === undefined || !inSync.every((member) => takesPart(draft.servers.get(member)))) return false
   const others = inSync.filter((member) => member !== source.server)

@@ -85,10 +85,27 @@ export function openElection(draft: Draft, container: Container): void {
 
 /** Holds every election that is due. */
 export function elect(draft: Draft): void {
-  for (const [id, dueMs] of draft.state.elections) if (dueMs <= draft.nowMs) choose(draft, id)
+  let sources: Map<ServerId, number> | undefined
+  for (const [id, dueMs] of draft.state.elections) {
+    if (dueMs > draft.nowMs) continue
+    sources ??= sourcesOf(draft)
+    choose(draft, id, sources)
+  }
 }
 
-function choose(draft: Draft, id: ContainerId): void {
+/** Of how many containers that lack copies each server is the master, and so the source of those to come. */
+function sourcesOf(draft: Draft): Map<ServerId, number> {
+  const sources = new Map<ServerId, number>()
+  for (const queue of draft.state.queues)
+    for (const id of queue) {
+      const { master, resyncing } = draft.containers.get(id)!
+      if (master !== undefined && resyncing.length > 0) sources.set(master, (sources.get(master) ?? 0) + 1)
+    }
+  return sources
+}
+
+/** Of those who can lead one at random, but of those with the fewest copies to make: so a lost server's are made by all. */
+function choose(draft: Draft, id: ContainerId, sources: Map<ServerId, number>): void {
   const container = draft.containers.get(id)
   draft.elections.delete(id)
   if (container === undefined) return
@@ -96,11 +113,18 @@ function choose(draft: Draft, id: ContainerId): void {
   if (former !== undefined && draft.isAlive(former)) return
   const all = candidates(draft, container)
   const preferred = all.filter((member) => takesPart(draft.servers.get(member)))
-  const master = pick(draft.random, preferred.length > 0 ? preferred : all)
+  const electable = preferred.length > 0 ? preferred : all
+  const copies = (member: ServerId): number => sources.get(member) ?? 0
+  const fewest = Math.min(...electable.map(copies))
+  const master = pick(
+    draft.random,
+    electable.filter((member) => copies(member) === fewest),
+  )
   if (master === undefined) {
     draft.elections.set(id, Number.POSITIVE_INFINITY)
     return
   }
+  sources.set(master, fewest + 1)
   draft.configure(container, {
     master,
     inSync: container.inSync.filter((member) => member !== former),

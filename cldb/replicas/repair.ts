@@ -18,8 +18,6 @@ import { askToGiveWay, forgetOldHandOvers, successors } from './elections.ts'
 /** Containers looked at in one step, of each number of copies, and containers changed: bounds the step's time and its batch. */
 const looksPerQueue = 500
 const changesPerStep = 500
-/** A server that was told to discard a replica is not made its target again before it surely has. */
-const discardSettleMs = 10_000
 
 export function repair(draft: Draft): void {
   drainFailing(draft)
@@ -74,12 +72,9 @@ function refill(
   const { container: id } = container
   const all = members(container)
   const lacking = Math.min(volume.replication - staying.length, copiesMax - all.length)
-  const settling = [...(draft.strays.get(id) ?? [])]
-    .filter(([, toldMs]) => toldMs !== undefined && draft.nowMs < toldMs + discardSettleMs)
-    .map(([server]) => server)
   const returned = holdersOf(draft, id).slice(0, lacking)
   const near = [...staying, ...returned]
-  const placed = draft.targets(container, lacking - returned.length, near, [...all, ...returned, ...settling])
+  const placed = draft.targets(container, lacking - returned.length, near, [...all, ...draft.settling(id)])
   const targets = [...returned, ...placed]
   if (targets.length === 0) return
   const kept = dead.slice(0, lacking - targets.length) // the dead may return, and then each copy counts

@@ -92,6 +92,24 @@ t.test('a lost master', async (t) => {
     t.equal(world.at(1).master, undefined, 'the process that now has this name was never master')
   })
 
+  t.test('leaves its containers to all alike, as each is the source of the copies to come', async (t) => {
+    const world = new World()
+    for (const number of [1, 2, 3]) world.join(number)
+    const containers = Array.from({ length: 30 }, (_, i) => {
+      const { container } = world.createVolume({ name: `v${i}`, mountPath: `/v${i}` })
+      return container
+    })
+    world.kill(1)
+    for (const container of containers) {
+      const master = numberOf(world.at(container).master)!
+      if (master !== 1) world.reconfigure(container, master, [1], [])
+    }
+    world.pass(3000)
+    const leads = (number: number): number =>
+      containers.filter((container) => world.at(container).master === server(number)).length
+    t.strictSame([leads(2), leads(3)], [15, 15])
+  })
+
   t.test('waits for a member of the in-sync set', async (t) => {
     const { world, master, others } = cluster(4)
     world.reconfigure(1, master, others, [])
