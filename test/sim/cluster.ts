@@ -4,15 +4,17 @@
 
 import type { ContainerReplica } from '../../fileserver/replica/replica.ts'
 import { AssertionError } from '../../protocol/assert.ts'
+import { isFailure } from '../../protocol/failures.ts'
 import type { ContainerId } from '../../protocol/ids.ts'
 import type { Log } from '../../protocol/logging.ts'
+import { control } from '../../protocol/messages/control.ts'
 import { Problems } from './checker/problems.ts'
 import { CldbNode } from './cldb.ts'
 import type { Mutation } from './mutants/mutations.ts'
 import { Server, type World } from './server.ts'
 import { Network } from './world/network.ts'
 import type { Random } from './world/random.ts'
-import { Oscillator, Timeline } from './world/timeline.ts'
+import { Oscillator, Process, Timeline } from './world/timeline.ts'
 import { Wires } from './world/transport.ts'
 
 export const replication = 3
@@ -123,6 +125,20 @@ export class Cluster implements World {
     if (server.process !== undefined) return
     this.timeline.note(`${server.name} starts`)
     server.start()
+  }
+
+  /** An administrator's word on a server. @returns whether the CLDB has taken it. */
+  async setMode(server: Server, mode: 'normal' | 'draining' | 'maintenance', forMs = 0): Promise<boolean> {
+    const client = this.cldb.dial(new Process('administrator'))
+    try {
+      await client.call(control.calls.setMode, { server: server.id, mode, forMs }, 2000)
+      this.timeline.tally.add(`times ${mode}`)
+      return true
+    } catch (error) {
+      if (!isFailure(error)) throw error
+      this.timeline.note(`${server.name} does not become ${mode}: ${error.message}`)
+      return false
+    }
   }
 
   /** After every event. @throws Problem */

@@ -197,6 +197,16 @@ export const faults = {
     return true
   },
 
+  /** An administrator has a server emptied or taken out of service for some time, or puts it back. */
+  modes: (cluster, random) => {
+    const server = random.pick(cluster.servers)
+    const forMs = Math.ceil(random.between(500, 6000))
+    const mode = random.pick(['draining', 'maintenance', 'normal'] as const)
+    void cluster.setMode(server, mode, mode === 'maintenance' ? forMs : 0)
+    if (mode === 'maintenance') crash(cluster, random, server, random.between(100, forMs))
+    return true
+  },
+
   /**
    * Bits turn on one server's disk, sectors become unreadable: that replica may be worth nothing, others must not suffer.
    * A spoiled end looks like a torn one, so what was not yet settled is left alone: it has other copies.

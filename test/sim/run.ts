@@ -10,7 +10,7 @@ import { type FaultName, heal, type Kept, planOf, torment } from './faults.ts'
 import { type MutationName, mutations } from './mutants/mutations.ts'
 import { Workload } from './workload.ts'
 import { Random } from './world/random.ts'
-import { isProcessOver } from './world/timeline.ts'
+import { isProcessOver, type Timeline } from './world/timeline.ts'
 
 const startMs = 10_000
 const healMs = 60_000
@@ -143,6 +143,10 @@ async function live(
   // Faults that were under way may still take servers away or bring them back.
   await until(healMs, 'clients are done', () => workload.running === 0)
   heal(cluster)
+  const inService = async (): Promise<void> => {
+    for (const server of cluster.servers) while (!(await cluster.setMode(server, 'normal'))) await pause(timeline, 200)
+  }
+  await finished(healMs, 'all servers are in service', inService())
   await rest()
   await finished(healMs, 'everything is read', workload.readAll())
 
@@ -154,6 +158,9 @@ async function live(
   const wrong = history.check()
   if (wrong !== undefined) throw new Problem(wrong)
 }
+
+const pause = (timeline: Timeline, delayMs: number): Promise<void> =>
+  new Promise((resolve) => void timeline.after(delayMs, undefined, resolve))
 
 /** Within a run nothing may wait for real time: timers of the process itself go to the timeline, or nowhere. */
 function takeTimers(cluster: Cluster): () => void {

@@ -76,6 +76,8 @@ const wanted = [
   'writes without room',
   'ends at an effect',
   'ends of the CLDB at an effect',
+  'times draining',
+  'times maintenance',
   'messages held',
   'messages held one way',
   'messages overtaken',
