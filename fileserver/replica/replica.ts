@@ -210,9 +210,10 @@ export class ContainerReplica {
         counters.repairedBlocks += 1
       },
       mend: (first) => {
-        const inSync = this.location?.inSync ?? []
-        const { log } = this.storage
-        return mendSegment(this.#environment, log, first, this.#core.committed, inSync, () => this.#demandOpen())
+        const { inSync = [], resyncing = [] } = this.location ?? {}
+        const servers = [...inSync, ...resyncing]
+        const demand = (): void => this.#demandOpen()
+        return mendSegment(this.#environment, this.storage.log, first, this.#core.committed, servers, demand)
       },
     })
   }
