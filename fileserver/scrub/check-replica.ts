@@ -1,7 +1,7 @@
 /**
  * Scrubs one replica: each of its segments (check-segment.ts), then, as a master, its log against those of the others.
  *
- * Driver. What is mended is mended from replicas that the CLDB names as in sync, and durable before it counts as read.
+ * Driver. What is mended is mended from the others that the CLDB names, and durable before it counts as read.
  */
 import { Failure, isFailure } from '../../protocol/failures.ts'
 import type { Sequence, ServerId } from '../../protocol/ids.ts'
@@ -46,7 +46,8 @@ export async function checkReplica(check: ReplicaCheck): Promise<Outcome> {
       throw new Failure('NOT_READY', `container ${replica.container} is being reopened`)
   }
   const others = location.inSync.filter((server) => server !== environment.self)
-  const peers = peersOf(environment, replica.container, others)
+  // Nobody's word is trusted: one that is not in sync may still have what is damaged here.
+  const peers = peersOf(environment, replica.container, [...others, ...location.resyncing])
   for (const { first } of log.manifest()) {
     demand()
     // As it is now: it may have grown, or have been dropped.

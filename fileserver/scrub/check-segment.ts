@@ -19,7 +19,7 @@ const windowBytes = 256 * 1024
 /** What a bad place on a disk takes with it. */
 const sectorBytes = 4096
 
-/** The same bytes of the segment as another in-sync replica has them; nothing when it can't be asked, or has fewer. */
+/** The same bytes of the segment as another replica has them; nothing when it can't be asked, or has fewer. */
 export type Peer = (segment: Sequence, offset: number, length: number) => Promise<Buffer | undefined>
 
 export type Check = {

@@ -1,5 +1,5 @@
 /**
- * Mends one segment from the other in-sync replicas, when a read met damage that it could not mend by itself.
+ * Mends one segment from the other replicas, when a read met damage that it could not mend by itself.
  *
  * Driver.
  */
@@ -10,9 +10,9 @@ import type { Log } from '../log/log.ts'
 import type { Environment } from '../replica/environment.ts'
 import { checkSegment, type Peer } from './check-segment.ts'
 
-export function peersOf(environment: Environment, container: ContainerId, inSync: readonly ServerId[]): Peer[] {
+export function peersOf(environment: Environment, container: ContainerId, servers: readonly ServerId[]): Peer[] {
   const timeoutMs = environment.limits.replicaTimeoutMs
-  const others = inSync.filter((server) => server !== environment.self)
+  const others = servers.filter((server) => server !== environment.self)
   return others.map((server) => async (first, offset, length) => {
     try {
       const connection = await environment.connect(server, timeoutMs)
@@ -33,7 +33,7 @@ export async function mendSegment(
   log: Log,
   first: Sequence,
   committed: Sequence,
-  inSync: readonly ServerId[],
+  servers: readonly ServerId[],
   demand: () => void,
 ): Promise<void> {
   const { counters } = environment
@@ -43,7 +43,7 @@ export async function mendSegment(
     log,
     segment,
     committed,
-    peers: peersOf(environment, log.container, inSync),
+    peers: peersOf(environment, log.container, servers),
     paced: async () => {},
     demand,
     found: (count) => {
