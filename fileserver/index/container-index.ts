@@ -44,7 +44,9 @@ type Pending = {
   readonly values: (Uint8Array | undefined)[]
   /** What the record makes live or dead. */
   readonly changes: [segment: Sequence, liveBytes: number, deletionBytes: number][]
-  readonly clients: number[]
+  /** Calls of clients that it tells of. */
+  readonly calls: Parameters<Retries['add']>[]
+  readonly stable: boolean
   readonly drops: Sequence | undefined
   readonly end: Checkpoint['end']
   readonly segment: Sequence
@@ -182,7 +184,8 @@ export class ContainerIndex {
       keys: [],
       values: [],
       changes: [],
-      clients: [],
+      calls: [],
+      stable: header.stable,
       drops: header.kind === 'dropSegment' ? sequence(header.result) : undefined,
       end: { sequence: sequence(header.sequence + 1), offset: entry.offset + recordBytes(header), chain: header.chain },
       segment: entry.segment,
@@ -199,8 +202,9 @@ export class ContainerIndex {
   #remember(call: Omit<Change & { type: 'call' }, 'type'>, { header }: Entry, pending: Pending): void {
     const { number, oldest, result } = call
     const done = { result, sequence: header.sequence, stable: header.stable }
-    const forgotten = this.retries.add({ client: clientId(call.client), number, oldest }, done)
-    pending.clients.push(call.client)
+    const ticket = { client: clientId(call.client), number, oldest }
+    const forgotten = this.retries.add(ticket, done)
+    pending.calls.push([ticket, done])
     if (forgotten === undefined) return
     pending.keys.push(`r${clientKey(forgotten)}`)
     pending.values.push(undefined)
@@ -316,7 +320,7 @@ export class ContainerIndex {
     for (const record of records) {
       for (let i = 0; i < record.keys.length; i++) values.set(record.keys[i]!, record.values[i])
       for (const change of record.changes) this.liveness.add(...change)
-      for (const client of record.clients) clients.add(client)
+      for (const [{ client }] of record.calls) clients.add(client)
       if (record.drops !== undefined) drops.push(record.drops)
     }
     for (const client of clients) values.set(`r${clientKey(client)}`, this.retries.encode(client, latest.sequence))
@@ -346,12 +350,21 @@ export class ContainerIndex {
     }
   }
 
-  /** Forgets what is staged, after a rollback of the log; the caller stages again what the log still has. No flush may be running. */
-  reset(): void {
+  /** Forgets the records after `after`, to which the log was cut. No flush may be running. */
+  undo(after: Sequence): void {
+    this.#pending = this.#pending.filter((record) => record.sequence <= after)
     this.#staged.clear()
-    this.#latest = { stable: this.#applied, unstable: this.#applied }
-    this.#pending = []
     this.retries.clear()
+    this.#latest = { stable: this.#applied, unstable: this.#applied }
+    for (const record of this.#pending) {
+      for (let i = 0; i < record.keys.length; i++) {
+        const name = record.keys[i]!
+        if (!name.startsWith('r'))
+          this.#staged.set(name, { value: record.values[i], sequence: record.sequence, stable: record.stable })
+      }
+      for (const call of record.calls) this.retries.add(...call)
+      this.#latest = { ...this.#latest, [record.stable ? 'stable' : 'unstable']: record.sequence }
+    }
   }
 
   /** The extents of a block of an object. */

@@ -188,8 +188,7 @@ export class Storage {
     demand()
     assert(after >= this.index.applied, 'rollback below what is applied')
     this.log.rollback(after)
-    this.index.reset()
-    for (const entry of this.log.entries(this.index.applied)) this.index.replay(entry)
+    this.index.undo(after)
   }
 
   async close(): Promise<void> {
