@@ -36,7 +36,8 @@ export type ThrottledSample = {
 }
 
 const copies = 3
-const graceMs = 1000
+/** Dozens of processes on few cores are late at times; the time until a server is dead is not measured. */
+const patience = { leaseMs: 6000, heartbeatMs: 1000, rereplicateAfterMs: 8000 }
 
 export async function throttled(scene: Scene, scale: ThrottledScale): Promise<ThrottledSample[]> {
   const samples: ThrottledSample[] = []
@@ -52,36 +53,34 @@ async function one(scene: Scene, scale: ThrottledScale, servers: number): Promis
   const cluster = await startCluster({
     directory,
     fileservers: servers,
-    cldb: { openContainersMin: openContainers, openContainersMax: openContainers, rereplicateAfterMs: graceMs },
+    cldb: { ...patience, openContainersMin: openContainers, openContainersMax: openContainers },
     fileserver: { resyncInBytesPerSecond: rate, resyncOutBytesPerSecond: rate },
   })
   scene.undo(cluster.stop)
   const client = await connect({ cldb: [cluster.cldb] })
   scene.undo(client.close)
-  try {
-    const containers = Math.round((containersEach * (servers - 1) * servers) / copies)
-    scene.say(`${servers} fileservers: writing ${containers} containers`)
-    await fill(client, containers, Math.round((rate * idealSeconds) / containersEach))
-    await until(client, 'all copies are there', isReplicated)
-    const before = await received(client)
 
-    const victim = cluster.fileservers[0]!
-    const bytes = await logBytes(victim.directory)
-    scene.say(`${servers} fileservers: one is killed, with ${(bytes / 1e6).toFixed(0)} MB`)
-    await victim.kill()
-    const diedMs = await until(client, 'the server is dead', (status) => stateOf(status, victim.address) === 'dead')
-    const doneMs = await until(client, 'all copies are there again', isReplicated)
+  const containers = Math.round((containersEach * (servers - 1) * servers) / copies)
+  scene.say(`${servers} fileservers: writing ${containers} containers`)
+  await fill(client, containers, Math.round((rate * idealSeconds) / containersEach))
+  await until(client, 'all copies are there', isReplicated)
+  const before = await received(client)
 
-    const after = await received(client)
-    const moved = [...after].map(([address, count]) => count - (before.get(address) ?? 0))
-    const receivedBytes = moved.reduce((sum, count) => sum + count, 0)
-    const seconds = (doneMs - diedMs) / 1000
-    scene.say(`${servers} fileservers: replicated again in ${seconds.toFixed(1)} s`)
-    const imbalance = Math.max(...moved) / (receivedBytes / moved.length)
-    return { servers, bytes, containers, seconds, receivedBytes, imbalance }
-  } finally {
-    await client.close()
-    await cluster.stop()
-    await rm(directory, { recursive: true })
-  }
+  const victim = cluster.fileservers[0]!
+  const bytes = await logBytes(victim.directory)
+  scene.say(`${servers} fileservers: one is killed, with ${(bytes / 1e6).toFixed(0)} MB`)
+  await victim.kill()
+  const diedMs = await until(client, 'the server is dead', (status) => stateOf(status, victim.address) === 'dead')
+  const doneMs = await until(client, 'all copies are there again', isReplicated)
+
+  const after = await received(client)
+  const moved = [...after].map(([address, count]) => count - (before.get(address) ?? 0))
+  const receivedBytes = moved.reduce((sum, count) => sum + count, 0)
+  const seconds = (doneMs - diedMs) / 1000
+  scene.say(`${servers} fileservers: replicated again in ${seconds.toFixed(1)} s`)
+  const imbalance = Math.max(...moved) / (receivedBytes / moved.length)
+  await client.close()
+  await cluster.stop()
+  await rm(directory, { recursive: true })
+  return { servers, bytes, containers, seconds, receivedBytes, imbalance }
 }

@@ -67,14 +67,12 @@ async function withCluster<T>(
   scene.undo(cluster.stop)
   const client = await connect({ cldb: [cluster.cldb] })
   scene.undo(client.close)
-  try {
-    await makeVolume(client, 'bench', '/', chunkBytes)
-    return await body(client, cluster)
-  } finally {
-    await client.close()
-    await cluster.stop()
-    await rm(directory, { recursive: true })
-  }
+  await makeVolume(client, 'bench', '/', chunkBytes)
+  const result = await body(client, cluster)
+  await client.close()
+  await cluster.stop()
+  await rm(directory, { recursive: true })
+  return result
 }
 
 async function replaceKilled(

@@ -16,7 +16,7 @@ const pollMs = 20
 const callMs = 10_000
 const waitMsMax = 300_000
 /** By then what a server counted has come with a heartbeat. */
-const countersMs = 1000
+const countersMs = 2500
 
 export const statusOf = (client: Client): Promise<Status> => client.cldb.call(control.calls.status, {}, callMs)
 
