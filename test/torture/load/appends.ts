@@ -18,6 +18,8 @@ type Growing = {
   /** When the first change since the last sync was acknowledged. */
   unsyncedSinceMs: number
   retired: boolean
+  /** What was not synced is gone, and what was appended since stands where nobody knows. */
+  cut: boolean
 }
 
 const sizeMax = 1_500_000
@@ -47,6 +49,7 @@ export function appends({ directory, writer, reader, random, tally, problem, los
       maybe: undefined,
       unsyncedSinceMs: Number.POSITIVE_INFINITY,
       retired: true,
+      cut: false,
     }
     const handle = await tally.run('create', path, () => writer.fs.open(path, 'ax'))
     file.retired = false
@@ -75,7 +78,10 @@ export function appends({ directory, writer, reader, random, tally, problem, los
       file.syncedBytes = file.sizeBytes
       file.unsyncedSinceMs = Number.POSITIVE_INFINITY
     } catch (error) {
-      if (isFailure(error, 'UNSYNCED_LOST')) lost(file.path, file.unsyncedSinceMs)
+      if (isFailure(error, 'UNSYNCED_LOST')) {
+        lost(file.path, file.unsyncedSinceMs)
+        file.cut = true
+      }
       throw error
     }
   }
@@ -101,15 +107,15 @@ export function appends({ directory, writer, reader, random, tally, problem, los
 
   /** A promise is broken when the durable bytes are not there, or others stand in the place of some. */
   async function judge(file: Growing, client: Ground['reader']): Promise<void> {
-    const { path, sizeBytes, syncedBytes, maybe, retired } = file
+    const { path, sizeBytes, syncedBytes, maybe, retired, cut } = file
     const found = await tally.run('read', path, () => client.fs.readFile(path))
     const least = retired ? syncedBytes : sizeBytes
     const most = retired ? Math.max(sizeBytes, maybe ?? 0) : sizeBytes
     const right = expected(path, 0, found.length)
-    if (found.length < least || found.length > most)
+    if (found.length < least || (found.length > most && !cut))
       problem(`${path} has ${found.length} bytes; promised were ${least} to ${most}`)
     else if (!found.subarray(0, least).equals(right.subarray(0, least))) differs(least)
-    else {
+    else if (!cut) {
       // Between the two each byte is what was written, or was never written.
       for (let at = least; at < found.length; at++) if (found[at] !== 0 && found[at] !== right[at]) return differs(at)
     }
@@ -139,6 +145,19 @@ export function appends({ directory, writer, reader, random, tally, problem, los
       }
     },
     verify: async (client) => {
+      if (current !== undefined) {
+        const { file, handle } = current
+        current = undefined
+        file.retired = true
+        await sync(file, handle).then(
+          () => {
+            file.retired = false
+          },
+          (error) => {
+            if (!file.cut) throw error
+          },
+        )
+      }
       for (const file of files) await judge(file, client)
     },
   }

@@ -85,19 +85,23 @@ export function largeFiles({ directory, writer, reader, random, tally, problem, 
     files.splice(files.indexOf(oldest), 1)
   }
 
-  async function judge(file: File, client: Ground['reader']): Promise<void> {
+  /** @param sync says, by failing, that older versions are right: what was not synced went with the power. */
+  async function judge(file: File, client: Ground['reader'], sync?: () => Promise<void>): Promise<void> {
     const { path, cells, retired } = file
     const found = await tally.run('read', path, () => client.fs.readFile(path))
     if (found.length > cells.length * cellBytes) problem(`${path} has ${found.length} bytes, more than were written`)
     const bad: string[] = []
+    let older = false
     for (const [index, { possible, durable }] of cells.entries()) {
       // Beyond the end is as never written.
       const cell = Buffer.alloc(cellBytes)
       found.copy(cell, 0, index * cellBytes, (index + 1) * cellBytes)
       const allowed = [...new Set(retired ? [...possible, ...durable] : possible)]
       if (allowed.some((version) => cellContent(path, index, version).equals(cell))) continue
+      older ||= durable.some((version) => cellContent(path, index, version).equals(cell))
       bad.push(`[${index}] is ${sketch(cell)}, promised was version ${allowed.join(' or ')}`)
     }
+    if (older) await sync?.()
     if (bad.length > 0)
       problem(`${path}: ${bad.length} of ${cells.length} cells are wrong: ${bad.slice(0, 3).join('; ')}`)
   }
@@ -112,7 +116,7 @@ export function largeFiles({ directory, writer, reader, random, tally, problem, 
         const draw = random.next()
         const first = random.below(file.cells.length)
         if (draw < 0.1) await sync(file, handle)
-        else if (draw < 0.15) await judge(file, reader)
+        else if (draw < 0.15) await judge(file, reader, () => sync(file, handle))
         else await write('overwrite', file, handle, first, 1 + random.below(Math.min(4, file.cells.length - first)))
       } catch (error) {
         if (current !== undefined) current.file.retired = true
@@ -121,7 +125,14 @@ export function largeFiles({ directory, writer, reader, random, tally, problem, 
       }
     },
     verify: async (client) => {
-      if (current !== undefined && !current.file.retired) await sync(current.file, current.handle)
+      if (current !== undefined) {
+        const { file, handle } = current
+        current = undefined
+        await sync(file, handle).catch((error) => {
+          file.retired = true
+          if (!isFailure(error, 'UNSYNCED_LOST')) throw error
+        })
+      }
       for (const file of files) await judge(file, client)
     },
   }
