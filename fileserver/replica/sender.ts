@@ -153,9 +153,12 @@ export class Sender {
     const { first, last, bytes } = piece
     const { turn, clock, caughtUp, sizes } = this.#stream
     this.#unsyncedBytes += bytes
-    const durable = (first <= this.#wanted && this.#wanted <= last) || this.#unsyncedBytes >= sizes.syncBytes
-    if (durable) this.#unsyncedBytes = 0
-    this.#send(piece, durable, piece.release, this.#throttled)
+    this.#send(piece, first <= this.#wanted && this.#wanted <= last, piece.release, this.#throttled)
+    // Apart from the records, whose answers make room for the next ones.
+    if (this.#unsyncedBytes >= sizes.syncBytes) {
+      this.#unsyncedBytes = 0
+      this.nudge(true)
+    }
     if (this.#rounds === undefined) return
     const gapBytes = this.#pieces.gapBytes()
     this.#doneBytes += bytes

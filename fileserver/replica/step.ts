@@ -250,7 +250,9 @@ function advanced(replica: Replica): Step {
   const effects: Effect[] = []
   const quorum = replica.members.filter((other) => other.inSync || other.joining || other.offered)
   const received = most(replica.received, least(replica.appended, ...quorum.map((other) => other.appended)))
-  const committed = most(replica.committed, least(replica.durable, ...quorum.map((other) => other.durable)))
+  // A sync may cover records that are only being gathered yet.
+  const ours = least(replica.durable, replica.appended)
+  const committed = most(replica.committed, least(ours, ...quorum.map((other) => other.durable)))
   let next: Replica = { ...replica, received: most(received, committed), committed }
   if (next.received > replica.received || committed > replica.committed) effects.push({ type: 'advance' })
   if (next.role === 'recovering' && next.epochStart > 0 && committed >= next.epochStart) {

@@ -17,10 +17,10 @@ import { ContainerIndex } from '../index/container-index.ts'
 import { Liveness } from '../index/liveness.ts'
 import { type EpochStart, extended } from '../log/history.ts'
 import type { SegmentInfo } from '../log/log.ts'
-import { decodeHeader, type Header, headerBytes, parseRecords, recordBytes } from '../log/record.ts'
+import { type Header, parseRecords } from '../log/record.ts'
 import { type Mark, openSegment, scan } from '../log/segment.ts'
 import type { Environment } from '../replica/environment.ts'
-import { wholeRecords } from './pieces.ts'
+import { largeRecordBytes, wholeRecords } from './pieces.ts'
 import { blockBytes, missingRuns, type Run, wholeRuns } from './plan.ts'
 import { type Sizes, sizesOf } from './sizes.ts'
 
@@ -129,11 +129,11 @@ export class Copying {
     if (!trusted.some((own) => equal(own, segment))) {
       const before = this.doneBytes
       if (file.sizeBytes() > sizeBytes) file.truncate(sizeBytes)
-      if (file.sizeBytes() === 0) await this.#fetch(segment, file, wholeRuns(sizeBytes, this.#sizes.pieceBytes))
+      if (file.sizeBytes() === 0) await this.#fetch(segment, file, wholeRuns(sizeBytes, this.#sizes.fetchBytes))
       for (let attempt = 1; !(await this.#isWhole(segment, file)); attempt++) {
         const theirs = await source.sums(first, sizeBytes)
         const ours = await sumsOf((into, offset) => file.readLater(into, offset), sizeBytes)
-        const runs = missingRuns(ours, theirs, sizeBytes, this.#sizes.pieceBytes)
+        const runs = missingRuns(ours, theirs, sizeBytes, this.#sizes.fetchBytes)
         if (runs.length === 0 || attempt === attemptsMax)
           throw new Failure('CORRUPT', `segment ${first} as the master has it is damaged, or is another one`)
         await this.#fetch(segment, file, runs)
@@ -181,11 +181,12 @@ export class Copying {
     const buffer = buffers.take(this.#sizes.pieceBytes)
     while (mark !== undefined && mark.offset < segment.sizeBytes) {
       let bytes: Buffer = buffer.subarray(0, await file.readLater(buffer, mark.offset))
-      let whole = wholeRecords(bytes, mark.sequence, endless)
-      if (whole === undefined && bytes.length >= headerBytes) {
-        bytes = await largeRecord(file, mark.offset, bytes)
-        whole = wholeRecords(bytes, mark.sequence, endless)
+      const largeBytes = largeRecordBytes(bytes)
+      if (largeBytes > 0) {
+        bytes = Buffer.allocUnsafe(largeBytes)
+        bytes = bytes.subarray(0, await file.readLater(bytes, mark.offset))
       }
+      const whole = wholeRecords(bytes, mark.sequence, endless)
       this.#demand()
       mark = whole && this.#checked(bytes.subarray(0, whole.bytes), mark)
     }
@@ -256,17 +257,6 @@ export class Copying {
 
 const equal = (a: SegmentInfo, b: SegmentInfo): boolean =>
   a.first === b.first && a.sizeBytes === b.sizeBytes && a.chain === b.chain
-
-/** A record that is larger than a piece, as far as it is there. */
-async function largeRecord(file: File, offset: number, bytes: Buffer): Promise<Buffer> {
-  try {
-    const record = Buffer.allocUnsafe(recordBytes(decodeHeader(bytes)))
-    return record.subarray(0, await file.readLater(record, offset))
-  } catch (error) {
-    if (!isFailure(error, 'CORRUPT')) throw error
-    return Buffer.alloc(0)
-  }
-}
 
 /** @param read fills its first argument from the segment's file. @returns the sum of each block of its first `sizeBytes`. */
 export async function sumsOf(

@@ -64,8 +64,14 @@ export class Pieces {
     const place = this.#placed()
     if (place === undefined) return this.#readWithCare(bytesMax)
     const left = this.#log.manifest().find(({ first }) => first === place.segment)!.sizeBytes - place.offset
-    const buffer = buffers.take(Math.max(Math.min(bytesMax, left), headerBytes))
-    const count = await this.#log.readSegmentLater(place.segment, buffer, place.offset)
+    let buffer = buffers.take(Math.max(Math.min(bytesMax, left), headerBytes))
+    let count = await this.#log.readSegmentLater(place.segment, buffer, place.offset)
+    const largeBytes = largeRecordBytes(buffer.subarray(0, count))
+    if (largeBytes > 0 && largeBytes <= left) {
+      buffers.give(buffer)
+      buffer = buffers.take(largeBytes)
+      count = await this.#log.readSegmentLater(place.segment, buffer, place.offset)
+    }
     const whole = wholeRecords(buffer.subarray(0, Math.min(count, left)), this.#next, last)
     if (whole === undefined) {
       buffers.give(buffer)
@@ -82,7 +88,7 @@ export class Pieces {
     return { ...piece, release: () => buffers.give(buffer) }
   }
 
-  /** A record that is larger than a piece, or damage. */
+  /** Damage, or nothing that is known. */
   #readWithCare(bytesMax: number): Piece {
     const read = this.#log.read(this.#next, bytesMax)
     if (read === undefined) throw new Failure('NOT_FOUND', `the log no longer reaches back to ${this.#next}`)
@@ -95,6 +101,18 @@ export class Pieces {
   #placed(): { segment: Sequence; offset: number } | undefined {
     this.#place ??= this.#log.placeOf(this.#next)
     return this.#place
+  }
+}
+
+/** @returns the size of the record with which `bytes` begin, if they are only a part of it; else 0. */
+export function largeRecordBytes(bytes: Buffer): number {
+  if (bytes.length < headerBytes) return 0
+  try {
+    const size = recordBytes(decodeHeader(bytes))
+    return size > bytes.length ? size : 0
+  } catch (error) {
+    if (!isFailure(error, 'CORRUPT')) throw error
+    return 0
   }
 }
 

@@ -4,8 +4,10 @@
  * Pure.
  */
 export type Sizes = {
-  /** What is read and sent at a time. */
+  /** Records that are read and sent at a time: several of a MiB each. */
   readonly pieceBytes: number
+  /** Bytes of a segment that are fetched at a time. */
+  readonly fetchBytes: number
   /** On their way to a replica, and to one that is throttled: what waits there for its answer must not wait too long. */
   readonly windowBytes: number
   readonly slowWindowBytes: number
@@ -18,9 +20,10 @@ export type Sizes = {
 export const segmentBytesUsual = 64 * 1024 * 1024
 
 export const sizesOf = (segmentBytes = segmentBytesUsual): Sizes => ({
-  pieceBytes: segmentBytes / 64,
+  pieceBytes: segmentBytes / 16,
+  fetchBytes: segmentBytes / 64,
   windowBytes: segmentBytes / 4,
-  slowWindowBytes: (3 * segmentBytes) / 64,
+  slowWindowBytes: segmentBytes / 8,
   joinBytes: segmentBytes / 8,
   syncBytes: segmentBytes / 2,
 })
