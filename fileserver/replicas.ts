@@ -79,8 +79,10 @@ export class Replicas {
     return this.#replicas.has(container)
   }
 
+  /** What is here for the CLDB to count on, with the epochs that are known; also what is only to be opened later. */
   registered(): { container: ContainerId; epoch: Epoch }[] {
-    return [...this.#replicas.values()].map((replica) => ({ container: replica.container, epoch: replica.core.epoch }))
+    const open = [...this.#replicas.values()].map(({ container, core }) => ({ container, epoch: core.epoch }))
+    return [...open, ...[...this.#waiting.keys()].map((container) => ({ container, epoch: epoch(0) }))]
   }
 
   /** The CLDB's word. A container that does not exist yet is made here. */
