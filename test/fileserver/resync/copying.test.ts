@@ -1,0 +1,121 @@
+/**
+ * Claims about replicas that are brought up: what a copy costs, and that it goes on where it was.
+ */
+import { existsSync } from 'node:fs'
+import { join } from 'node:path'
+import t, { type Test } from 'tap'
+import { Resyncs } from '../../../fileserver/resync/resyncs.ts'
+import { systemClock } from '../../../protocol/clock.ts'
+import { Failure } from '../../../protocol/failures.ts'
+import { type Node, Nodes, serves, until, write } from '../nodes.ts'
+import { extent } from '../stored.ts'
+import { contents, flip, segmentFiles } from '../world.ts'
+
+const segmentBytes = 2 ** 20
+const recordBytes = 40_000
+
+type World = { readonly nodes: Nodes; readonly a: Node; readonly b: Node; readonly c: Node }
+
+/** A container whose log no longer reaches back to its first record. */
+async function world(t: Test): Promise<World> {
+  const nodes = await Nodes.make(t, 3, segmentBytes)
+  const [a, b, c] = nodes.all as [Node, Node, Node]
+  await nodes.govern(1, [a])
+  await serves(a)
+  const first = extent('overwritten', 0, recordBytes)
+  for (let i = 0; i < 30; i++) await write(a, { changes: [first], payload: [Buffer.alloc(recordBytes, i)] })
+  await grow(a, 200)
+  await until(
+    () => a.replica.storage.log.contiguousFrom > 1 || segmentFiles(a.directory).length < 9,
+    'a segment is dropped',
+  )
+  return { nodes, a, b, c }
+}
+
+async function grow(node: Node, count: number): Promise<void> {
+  const from = node.replica.storage.log.last
+  for (let i = 0; i < count; i++) {
+    const changes = [extent('file', (from + i) * recordBytes, recordBytes)]
+    await write(node, { changes, payload: [Buffer.alloc(recordBytes, `${from + i}`)] })
+  }
+}
+
+const isIn = (leader: Node, member: Node): Promise<void> =>
+  until(() => leader.replica.location?.inSync.includes(member.server) === true, 'it is in', 20_000)
+
+const like = async (t: Test, one: Node, other: Node): Promise<void> => {
+  await until(() => one.replica.core.committed === other.replica.core.committed, 'both have all')
+  t.strictSame(contents(one.directory), contents(other.directory))
+}
+
+t.test('one damaged block costs one block', async (t) => {
+  const { nodes, a, b } = await world(t)
+  await nodes.govern(2, [a], [b])
+  await isIn(a, b)
+  await b.replicas.close()
+  flip(join(b.directory, segmentFiles(b.directory)[2]!), 500_000)
+  await b.index.clear(Buffer.alloc(0), Buffer.alloc(7, 255))
+  const again = await b.reopened(nodes)
+  t.throws(() => again.replica, /NOT_MASTER/, 'it is damaged')
+  await nodes.govern(9, [a], [again])
+  await isIn(a, again)
+  t.ok(again.calls.includes('install'))
+  t.ok(
+    again.environment.counters.resyncBytes <= 2 * 65_536,
+    `${again.environment.counters.resyncBytes} bytes were fetched`,
+  )
+  await like(t, again, a)
+})
+
+t.test('a copy that ends early goes on where it was, whoever of the two it was that died, and whenever', async (t) => {
+  const { nodes, a, b } = await world(t)
+  const whole = a.replica.storage.log.sizeBytes
+  let target = b
+  let received = 0
+  let attempts = 0
+  for (const pieces of [1, 3, 20, 45, 70, 100, 1000]) {
+    // After so many pieces the target's process, or the way to the source, is gone.
+    let left = pieces
+    const { resyncs } = target.environment
+    const receives = resyncs.receives.bind(resyncs)
+    resyncs.receives = (bytes) => {
+      if (left-- <= 0) throw new Failure('UNAVAILABLE', 'the source is gone')
+      return receives(bytes)
+    }
+    await nodes.govern(2 + 2 * attempts, [a], [target])
+    await until(
+      () => left < 0 || a.replica.location?.inSync.includes(target.server) === true,
+      'so many pieces came',
+      20_000,
+    )
+    target.cut = true
+    await target.replicas.close()
+    received += target.environment.counters.resyncBytes
+    attempts += 1
+    if (left >= 0) break
+    t.ok(existsSync(join(target.directory, 'installing')), `after ${pieces} pieces it counts as nothing`)
+    target = await target.reopened(nodes)
+    t.throws(() => target.replica, /NOT_MASTER/)
+  }
+  t.ok(attempts > 3, `${attempts} attempts`)
+  t.ok(received < whole * 1.5, `${received} bytes were fetched for ${whole}`)
+  const last = await target.reopened(nodes)
+  await nodes.govern(99, [a], [last])
+  await isIn(a, last)
+  await like(t, last, a)
+})
+
+t.test('resyncs of different containers wait for nothing but the bound', async (t) => {
+  const resyncs = new Resyncs(systemClock, { resyncInBytesPerSecond: 0, resyncOutBytesPerSecond: 0, resyncsMax: 2 })
+  const [one, two, three, four] = [1, 2, 3, 4].map((id) =>
+    resyncs.turn(id as never, '2'.repeat(16) as never, () => 5 - id),
+  )
+  t.ok((await one!.granted) && (await two!.granted))
+  t.match(resyncs.status(), { resyncsWaiting: 2, resyncs: [{ container: 1 }, { container: 2 }] })
+  four!.end()
+  t.notOk(await four!.granted, 'it ended before')
+  one!.end()
+  one!.end()
+  t.ok(await three!.granted)
+  t.equal(resyncs.status().resyncs.length, 2)
+})
