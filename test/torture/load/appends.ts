@@ -15,7 +15,7 @@ type Growing = {
   syncedBytes: number
   /** The size that an operation under way, or one that failed, may have brought. */
   maybe: number | undefined
-  /** When the first change since the last sync was acknowledged. */
+  /** When the first change since the last sync began: a part of it may be lost before the rest is acknowledged. */
   unsyncedSinceMs: number
   retired: boolean
   /** What was not synced is gone, and what was appended since stands where nobody knows. */
@@ -90,8 +90,8 @@ export function appends({ directory, writer, reader, random, tally, problem, los
     const length = 1 + random.below(random.chance(0.5) ? 500 : appendMax)
     const bytes = expected(file.path, file.sizeBytes, file.sizeBytes + length)
     file.maybe = file.sizeBytes + length
-    await tally.run('append', `${file.path} ${file.sizeBytes}+${length}`, () => handle.write(bytes))
     file.unsyncedSinceMs = Math.min(file.unsyncedSinceMs, Date.now())
+    await tally.run('append', `${file.path} ${file.sizeBytes}+${length}`, () => handle.write(bytes))
     file.sizeBytes += length
     file.maybe = undefined
   }

@@ -27,7 +27,7 @@ export type Ground = {
   readonly tally: Tally
   /** A broken promise. */
   readonly problem: (line: string) => void
-  /** Unsynced bytes that were acknowledged at or after `sinceMs` (since 1970) are gone: right only after a power cut of all. */
+  /** Unsynced bytes of writes that began at or after `sinceMs` (since 1970) are gone: right only after a power cut of all. */
   readonly lost: (path: string, sinceMs: number) => void
 }
 

@@ -52,8 +52,8 @@ export function largeFiles({ directory, writer, reader, random, tally, problem, 
     for (const cell of cells) cell.possible = [...cell.possible, version]
     const bytes = Buffer.concat(cells.map((_, index) => cellContent(file.path, first + index, version)))
     const what = `${file.path}[${first}+${count}]#${version}`
-    await tally.run(kind, what, () => handle.write(bytes, 0, bytes.length, first * cellBytes))
     file.unsyncedSinceMs = Math.min(file.unsyncedSinceMs, Date.now())
+    await tally.run(kind, what, () => handle.write(bytes, 0, bytes.length, first * cellBytes))
     for (const cell of cells) {
       cell.possible = [version]
       cell.durable = [...cell.durable, version]
