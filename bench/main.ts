@@ -1,7 +1,7 @@
 /**
  * `npm run bench`: measures clusters of real processes on this machine, and prints what it found.
  *
- * Not pure. Without a subcommand: reads, writes and metadata beside a bare chain (suite.ts). Every measurement gets a
+ * Not pure. Without a subcommand: reads, writes and metadata beside a bare chain (suite/). Every measurement gets a
  * directory of its own, and what it started is stopped and removed even when it fails or is interrupted.
  */
 import { mkdir, mkdtemp, readdir, readFile, rm, statfs, writeFile } from 'node:fs/promises'
@@ -10,15 +10,15 @@ import { join, resolve } from 'node:path'
 import { Command, InvalidArgumentError, Option } from 'commander'
 import { connect } from '../client/index.ts'
 import { startChain } from './chain/chain.ts'
-import type { ClientTasks } from './client-process.ts'
 import { makeVolume, startCluster } from './cluster.ts'
 import { type DivergenceOptions, divergence } from './divergence/divergence.ts'
 import { type FailoverOptions, failover } from './failover/failover.ts'
 import { describeProfiles } from './profile.ts'
-import { toJson, toTable } from './report.ts'
 import { type ResyncOptions, resync } from './resync/resync.ts'
 import type { Findings, Scene } from './scene.ts'
-import { full, type MeasurementName, measure, measurements, quick } from './suite.ts'
+import type { ClientTasks } from './suite/client-process.ts'
+import { toJson, toTable } from './suite/report.ts'
+import { full, type MeasurementName, measure, measurements, quick } from './suite/suite.ts'
 import { programPath, startWorker } from './worker.ts'
 
 type Common = { readonly json?: string; readonly quick?: true; readonly directory: string }
@@ -127,7 +127,7 @@ async function suite(
     const administrator = await connect({ cldb: [cluster.cldb] })
     await makeVolume(administrator, 'bench', '/', 256 * 2 ** 20)
     await administrator.close()
-    const client = startWorker<ClientTasks>('client', programPath('./client-process', import.meta.url), profiling)
+    const client = startWorker<ClientTasks>('client', programPath('./suite/client-process', import.meta.url), profiling)
     undo(client.stop)
     await client.call('connect', { cldb: cluster.cldb })
     return { client, programs: [client, ...cluster.programs] }

@@ -5,9 +5,9 @@
  * it as SIGKILL would: what was written stays in the page cache, nothing is synced.
  */
 import { join } from 'node:path'
-import { realDisk } from '../../fileserver/disk.ts'
 import { followingHandlers } from '../../fileserver/following.ts'
 import { type Index, openIndex } from '../../fileserver/index/store.ts'
+import { realDisk } from '../../fileserver/pool/disk.ts'
 import type { Environment } from '../../fileserver/replica/environment.ts'
 import type { ContainerReplica } from '../../fileserver/replica/replica.ts'
 import { Replicas } from '../../fileserver/replicas.ts'

@@ -4,7 +4,7 @@
 import t from 'tap'
 import { median, rate, repeat } from '../../bench/measure.ts'
 import { type CpuProfile, selfTimes } from '../../bench/profile.ts'
-import { type Figures, reached, toJson, toTable } from '../../bench/report.ts'
+import { type Figures, reached, toJson, toTable } from '../../bench/suite/report.ts'
 import { parseCpuSeconds } from '../../bench/worker.ts'
 
 t.test('the JSON has exactly the keys that were promised', async (t) => {

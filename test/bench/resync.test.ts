@@ -46,7 +46,7 @@ t.test('what nothing holds back stands beside cp', async (t) => {
 })
 
 t.test('a time may grow with the logarithm of the log, and no faster', async (t) => {
-  const rows = (...times: number[]) => times.map((agreedMs, i) => ({ logBytes: 10 ** (6 + i), agreedMs }))
+  const rows = (...times: number[]) => times.map((ms, i) => ({ logBytes: 10 ** (6 + i), ms }))
   t.ok(growsSlowly(rows(20, 21, 25, 29)), '1.5 times from 1 MB to 1 GB')
   t.notOk(growsSlowly(rows(20, 21, 25, 31)))
   t.ok(growsSlowly(rows(0.5, 2, 4, 6)), 'what is less than the noise says nothing')

@@ -4,8 +4,8 @@
  * Runs in the client's process. Each piece of 1 MiB begins with its offset, which the reader checks. The sync at the
  * end of each file is part of a write's time. What is read was just written: it comes from the servers' page caches.
  */
-import type { Filesystem } from '../../client/index.ts'
-import { repeat, type Sample } from '../measure.ts'
+import type { Filesystem } from '../../../client/index.ts'
+import { repeat, type Sample } from '../../measure.ts'
 
 const pieceBytes = 1024 * 1024
 const inFlight = 8

@@ -3,8 +3,8 @@
  *
  * Runs in the client's process. Each of these operations is durable on three servers when it returns.
  */
-import type { Filesystem } from '../../client/index.ts'
-import { repeat, type Sample } from '../measure.ts'
+import type { Filesystem } from '../../../client/index.ts'
+import { repeat, type Sample } from '../../measure.ts'
 
 const content = Buffer.alloc(100, 'holdfast ')
 /** For files that are only a preparation. */

@@ -5,12 +5,12 @@
  * while disturbs one sample of several figures and not one figure; the first round is only a warming up. A figure is the
  * median of its rounds.
  */
-import type { Chain } from './chain/chain.ts'
+import type { Chain } from '../chain/chain.ts'
+import { median, rate, type Sample } from '../measure.ts'
+import { warmMemory } from '../memory.ts'
+import { cpuSeconds, type Program, type Worker } from '../worker.ts'
 import type { ClientTasks } from './client-process.ts'
-import { median, rate, type Sample } from './measure.ts'
-import { warmMemory } from './memory.ts'
 import type { Figure, Figures } from './report.ts'
-import { cpuSeconds, type Program, type Worker } from './worker.ts'
 
 export type Scale = {
   readonly rounds: number

@@ -3,9 +3,9 @@
  *
  * Not pure.
  */
-import { type Client, connect, type Filesystem } from '../client/index.ts'
-import type { Sample } from './measure.ts'
-import { serve } from './worker.ts'
+import { type Client, connect, type Filesystem } from '../../client/index.ts'
+import type { Sample } from '../measure.ts'
+import { serve } from '../worker.ts'
 import { creates, type Directory, stats, unlinks } from './workloads/metadata.ts'
 import { type Accesses, prepareRandom, randomRead, randomWrite } from './workloads/random.ts'
 import { read, remove, type Streams, write } from './workloads/sequential.ts'

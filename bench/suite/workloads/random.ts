@@ -4,8 +4,8 @@
  * Runs in the client's process. Every block begins with its own number, before and after any write, so that every
  * read is checked. Unsynced writes count the sync at their end; a synced write counts when it is durable (`O_DSYNC`).
  */
-import type { Filesystem } from '../../client/index.ts'
-import { repeat, type Sample } from '../measure.ts'
+import type { Filesystem } from '../../../client/index.ts'
+import { repeat, type Sample } from '../../measure.ts'
 
 const path = '/random'
 const blockBytes = 4096
