@@ -10,7 +10,7 @@
  */
 import { Failure, isFailure } from '../../protocol/failures.ts'
 import { type ContainerId, type Sequence, sequence } from '../../protocol/ids.ts'
-import { type Disk, type File, segmentPath } from '../disk.ts'
+import { type Disk, type File, segmentPath } from '../pool/disk.ts'
 import { markAt } from './find.ts'
 import type { EpochStart } from './history.ts'
 import { chainOf, decodeHeader, type Header, headerBytes, magicBytes, magicOffset, recordBytes } from './record.ts'

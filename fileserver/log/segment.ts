@@ -10,7 +10,7 @@ import { read53, write53 } from '../../protocol/bytes.ts'
 import { Failure } from '../../protocol/failures.ts'
 import { hash64, verifyPayload } from '../../protocol/hash.ts'
 import { type ContainerId, containerId, type Sequence, sequence } from '../../protocol/ids.ts'
-import { type Disk, type File, segmentPath } from '../disk.ts'
+import { type Disk, type File, segmentPath } from '../pool/disk.ts'
 import { chainOf, decodeHeader, type Header, headerBytes, recordBytes, sumsOf } from './record.ts'
 
 export const segmentHeaderBytes = 64

@@ -9,8 +9,8 @@ import type { Log } from '../../protocol/logging.ts'
 import type { Location } from '../../protocol/messages/attributes.ts'
 import type { Counters } from '../../protocol/messages/control.ts'
 import type { Connection } from '../../protocol/transport/transport.ts'
-import type { Disk } from '../disk.ts'
 import type { Index } from '../index/store.ts'
+import type { Disk } from '../pool/disk.ts'
 import type { Resyncs } from '../resync/resyncs.ts'
 
 export type Environment = {

@@ -4,7 +4,7 @@
  * Driver. It is there from before the first segment is touched until all of a copy is durable. What it leaves behind is not
  * trusted but not lost either: the next copy compares it with the master's segments.
  */
-import type { Disk } from '../disk.ts'
+import type { Disk } from '../pool/disk.ts'
 
 const name = 'installing'
 

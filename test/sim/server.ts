@@ -5,11 +5,11 @@
  */
 import { Cleaning } from '../../fileserver/cleaning/cleaning.ts'
 import { Reclaim } from '../../fileserver/cleaning/reclaim.ts'
-import type { Disk } from '../../fileserver/disk.ts'
 import { followingHandlers } from '../../fileserver/following.ts'
 import { Membership } from '../../fileserver/membership.ts'
 import { format } from '../../fileserver/names/operations.ts'
-import { openPool, saveIdentity } from '../../fileserver/pool.ts'
+import type { Disk } from '../../fileserver/pool/disk.ts'
+import { openPool, saveIdentity } from '../../fileserver/pool/pool.ts'
 import type { Environment, Limits } from '../../fileserver/replica/environment.ts'
 import type { ContainerReplica } from '../../fileserver/replica/replica.ts'
 import { Replicas } from '../../fileserver/replicas.ts'

@@ -5,7 +5,7 @@ import { existsSync, rmSync, statSync, symlinkSync } from 'node:fs'
 import { join } from 'node:path'
 import t from 'tap'
 import { Spare } from '../../../fileserver/cleaning/spare.ts'
-import { realDisk } from '../../../fileserver/disk.ts'
+import { realDisk } from '../../../fileserver/pool/disk.ts'
 import { failure, place } from '../world.ts'
 
 const mib = 2 ** 20

@@ -3,8 +3,8 @@
  */
 import { join } from 'node:path'
 import t from 'tap'
-import type { Disk, File } from '../../../fileserver/disk.ts'
 import { Log } from '../../../fileserver/log/log.ts'
+import type { Disk, File } from '../../../fileserver/pool/disk.ts'
 import { Failure } from '../../../protocol/failures.ts'
 import {
   append,

@@ -4,7 +4,7 @@
 import { readFileSync, statSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import type { Test } from 'tap'
-import type { Disk, File } from '../../../fileserver/disk.ts'
+import type { Disk, File } from '../../../fileserver/pool/disk.ts'
 import { maintenanceHandlers } from '../../../fileserver/scrub/handlers.ts'
 import { Scrubber } from '../../../fileserver/scrub/scrubber.ts'
 import { Failure } from '../../../protocol/failures.ts'

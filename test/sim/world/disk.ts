@@ -5,7 +5,7 @@
  * writes wholly, leaves a torn beginning of them, or (`scattered`) any of their sectors; of the names that were not
  * synced a beginning stays.
  */
-import type { Disk, File } from '../../../fileserver/disk.ts'
+import type { Disk, File } from '../../../fileserver/pool/disk.ts'
 import { Failure } from '../../../protocol/failures.ts'
 import type { Random } from './random.ts'
 import type { Tally } from './tally.ts'

@@ -10,7 +10,7 @@
  */
 import * as fs from 'node:fs'
 import { dirname, join } from 'node:path'
-import { Failure } from '../protocol/failures.ts'
+import { Failure } from '../../protocol/failures.ts'
 
 export type File = {
   readonly path: string

@@ -4,8 +4,8 @@
  * Driver. `pool.json` says whose it is, `index/` is the index, `containers/ID/` holds a replica each. The index's own
  * lock keeps a second process out.
  */
-import { Failure } from '../protocol/failures.ts'
-import { type ContainerId, containerId, type ServerId, serverId } from '../protocol/ids.ts'
+import { Failure } from '../../protocol/failures.ts'
+import { type ContainerId, containerId, type ServerId, serverId } from '../../protocol/ids.ts'
 import type { Disk } from './disk.ts'
 
 const format = 1
