@@ -43,6 +43,7 @@ export class Wires {
 
   /** @param address as clients know it. */
   listen(address: string, process: Process, services: readonly Served[]): void {
+    if (!process.alive) return
     const routes = new Map<number, Route>()
     for (const { name: service, calls, handlers } of services)
       for (const [name, call] of Object.entries(calls))
