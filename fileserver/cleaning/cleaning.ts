@@ -74,7 +74,7 @@ export class Cleaning {
       log.debug({ container, segment: first, sizeBytes, movedBytes }, 'a segment was cleaned')
       return true
     } catch (error) {
-      if (isFailure(error, 'NOT_MASTER', 'NOT_READY', 'TOO_FEW_REPLICAS')) return false
+      if (isFailure(error, 'NOT_MASTER', 'NOT_READY', 'TOO_FEW_REPLICAS', 'NO_SPACE')) return false
       this.#failedMs.set(replica, clock.monotonicMs() + failedMs)
       log.error({ container, segment: first, error }, 'a segment cannot be cleaned')
       return false

@@ -69,7 +69,8 @@ export function readObject(
   const read: (Uint8Array | Promise<Uint8Array>)[] = []
   let later = false
   for (const part of parts) {
-    const bytes = part instanceof Uint8Array ? part : readRun(log, part, damage, taken)
+    const bytes: Uint8Array | Promise<Uint8Array> =
+      part instanceof Uint8Array ? part : started(() => readRun(log, part, damage, taken), later)
     later ||= bytes instanceof Promise
     read.push(bytes)
   }
@@ -80,6 +81,12 @@ export function readObject(
   if (later) return Promise.all(read).then((payload) => ({ payload, release }))
   const payload = read as Uint8Array[]
   return taken.length === 0 ? { payload } : { payload, release }
+}
+
+/** @param later earlier parts are still being read: a failure has to wait with theirs, or nobody would hear those. */
+function started<T>(read: () => T | Promise<T>, later: boolean): T | Promise<T> {
+  if (!later) return read()
+  return new Promise((resolve) => resolve(read()))
 }
 
 const continues = (run: Run, extent: Extent): boolean =>
