@@ -1,8 +1,8 @@
 /**
  * What goes wrong in a run, and when: some kinds of faults, chosen by the seed, one after the other.
  */
-import type { Cluster } from './cluster.ts'
-import type { Server } from './server.ts'
+import type { Cluster } from './cluster/cluster.ts'
+import type { Server } from './cluster/server.ts'
 import { roomBytes, sound } from './world/disk.ts'
 import type { Random } from './world/random.ts'
 

@@ -5,7 +5,7 @@
 
 import { History } from './checker/history.ts'
 import { Problem } from './checker/problems.ts'
-import { Cluster, replication } from './cluster.ts'
+import { Cluster, replication } from './cluster/cluster.ts'
 import { type FaultName, heal, type Kept, planOf, torment } from './faults.ts'
 import { type MutationName, mutations } from './mutants/mutations.ts'
 import { Workload } from './workload.ts'

@@ -3,21 +3,21 @@
  *
  * The store's batches become durable one after the other; the end of the process keeps a beginning of those under way.
  */
-import { type CldbConfig, cldbConfig } from '../../cldb/config.ts'
-import { createService, type Service } from '../../cldb/service.ts'
-import { initialState, type RecordChanges, type Records, type State } from '../../cldb/state.ts'
-import type { Store } from '../../cldb/store.ts'
-import { Failure, isFailure } from '../../protocol/failures.ts'
-import type { Log } from '../../protocol/logging.ts'
-import { control } from '../../protocol/messages/control.ts'
-import type { Call } from '../../protocol/messages/service.ts'
-import type { ControlClient, ControlStream } from '../../protocol/transport/grpc.ts'
-import { pack, readFailure, unpack, writeFailure } from '../../protocol/transport/wire.ts'
-import { isAssertion } from './checker/problems.ts'
-import type { Mutation } from './mutants/mutations.ts'
-import { Lane, type Network } from './world/network.ts'
-import type { Random } from './world/random.ts'
-import { clockOf, Oscillator, Process, type Timeline } from './world/timeline.ts'
+import { type CldbConfig, cldbConfig } from '../../../cldb/config.ts'
+import { createService, type Service } from '../../../cldb/service.ts'
+import { initialState, type RecordChanges, type Records, type State } from '../../../cldb/state.ts'
+import type { Store } from '../../../cldb/store.ts'
+import { Failure, isFailure } from '../../../protocol/failures.ts'
+import type { Log } from '../../../protocol/logging.ts'
+import { control } from '../../../protocol/messages/control.ts'
+import type { Call } from '../../../protocol/messages/service.ts'
+import type { ControlClient, ControlStream } from '../../../protocol/transport/grpc.ts'
+import { pack, readFailure, unpack, writeFailure } from '../../../protocol/transport/wire.ts'
+import { isAssertion } from '../checker/problems.ts'
+import type { Mutation } from '../mutants/mutations.ts'
+import { Lane, type Network } from '../world/network.ts'
+import type { Random } from '../world/random.ts'
+import { clockOf, Oscillator, Process, type Timeline } from '../world/timeline.ts'
 
 type Writable = {
   -readonly [K in keyof Records]: Records[K] extends ReadonlyMap<infer K2, infer V> ? Map<K2, V> : Records[K]

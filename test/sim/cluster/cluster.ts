@@ -2,20 +2,20 @@
  * A whole simulated cluster, and what must hold of it after every event and when it is at rest.
  */
 
-import type { ContainerReplica } from '../../fileserver/replica/replica.ts'
-import { AssertionError } from '../../protocol/assert.ts'
-import { isFailure } from '../../protocol/failures.ts'
-import type { ContainerId } from '../../protocol/ids.ts'
-import type { Log } from '../../protocol/logging.ts'
-import { control } from '../../protocol/messages/control.ts'
-import { Problems } from './checker/problems.ts'
+import type { ContainerReplica } from '../../../fileserver/replica/replica.ts'
+import { AssertionError } from '../../../protocol/assert.ts'
+import { isFailure } from '../../../protocol/failures.ts'
+import type { ContainerId } from '../../../protocol/ids.ts'
+import type { Log } from '../../../protocol/logging.ts'
+import { control } from '../../../protocol/messages/control.ts'
+import { Problems } from '../checker/problems.ts'
+import type { Mutation } from '../mutants/mutations.ts'
+import { Network } from '../world/network.ts'
+import type { Random } from '../world/random.ts'
+import { Oscillator, Process, Timeline } from '../world/timeline.ts'
+import { Wires } from '../world/transport.ts'
 import { CldbNode } from './cldb.ts'
-import type { Mutation } from './mutants/mutations.ts'
 import { Server, type World } from './server.ts'
-import { Network } from './world/network.ts'
-import type { Random } from './world/random.ts'
-import { Oscillator, Process, Timeline } from './world/timeline.ts'
-import { Wires } from './world/transport.ts'
 
 export const replication = 3
 
