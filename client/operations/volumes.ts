@@ -34,9 +34,9 @@ export class Volumes {
     return await within(patienceMs, this.#asking, last)
   }
 
-  /** The next `list` asks the CLDB. */
+  /** The next `list` waits for the CLDB: something has changed. */
   forget(): void {
-    this.#answeredMs = Number.NEGATIVE_INFINITY
+    this.#last = undefined
   }
 
   async space(fid: Fid): Promise<{ readonly totalBytes: number; readonly freeBytes: number }> {

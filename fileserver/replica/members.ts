@@ -27,6 +27,8 @@ export type MembersOptions = {
   readonly storage: Storage
   readonly core: () => Replica
   readonly dispatch: (event: Event) => void
+  /** Lost members are to be tried again soon, not only when `retryMs` is over. */
+  readonly retrySoon: () => void
   /** `holds` may have changed. */
   readonly released: () => void
   /** An error that is no `Failure`: the replica must stop. */
@@ -195,6 +197,8 @@ export class Members {
     const fields = { container, epoch, server, failure: failure.message }
     environment.log[member.inSync ? 'warn' : 'debug'](fields, 'a replica does not follow')
     dispatch({ type: 'failed', epoch, server })
+    // It brings up as many replicas as it may, and soon has a place for another one.
+    if (failure.failure === 'OVERLOADED') this.#options.retrySoon()
     this.#options.released()
   }
 }

@@ -70,6 +70,9 @@ export class ContainerReplica {
       storage,
       core: () => this.#core,
       dispatch: (event) => this.dispatch(event),
+      retrySoon: () => {
+        this.#triedMs = Number.NEGATIVE_INFINITY
+      },
       released: () => this.#batching.resume(),
       broken: (error) => this.#broken(error),
     })
@@ -98,6 +101,8 @@ export class ContainerReplica {
     this.#guard(() => {
       if (location.epoch < this.#core.epoch) return
       this.location = location
+      // Told again of the same epoch: a member has come back, or has another address.
+      this.#triedMs = Number.NEGATIVE_INFINITY
       this.#dispatch({ type: 'assigned', configuration: { ...location, master: location.master } })
     })
   }
