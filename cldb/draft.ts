@@ -38,6 +38,10 @@ type Configuration = Pick<Container, 'master' | 'inSync' | 'resyncing'>
 
 /** A server that was told to discard a replica surely has after this long. */
 const discardSettleMs = 10_000
+/** Of two servers the one with fewer replicas gets a new one: new servers fill up, but not all at once. */
+const placeDraws = 2
+/** Copies are shared out more evenly: the last to be done decides how long all took. */
+const targetDraws = 8
 
 class Overlay<K, V> {
   readonly changes = new Map<K, V | undefined>()
@@ -211,7 +215,7 @@ export class Draft {
   /** Servers for the first replicas of a container. */
   private place(policy: Policy): readonly ServerId[] {
     const places = this.spots.of(policy, []).map((spot) => ({ ...spot, load: [0, spot.replicas] }))
-    const chosen = choosePlaces(places, policy.replication, [], this.random).map(({ server }) => server)
+    const chosen = choosePlaces(places, policy.replication, [], this.random, placeDraws).map(({ server }) => server)
     for (const id of chosen) this.spots.take(id, false, 0)
     return chosen
   }
@@ -226,9 +230,9 @@ export class Draft {
     const places = this.spots
       .of(policy, except)
       .filter(({ incoming, freeBytes }) => incoming < this.state.config.copiesPerTarget && freeBytes > copyBytes)
-      .map((spot) => ({ ...spot, load: [spot.incoming, spot.replicas] }))
+      .map((spot) => ({ ...spot, load: [spot.incomingBytes, spot.incoming, spot.replicas] }))
     const paths = near.map((id) => pathOf(this.servers.get(id)?.record.topology ?? ''))
-    const chosen = choosePlaces(places, count, paths, this.random).map(({ server }) => server)
+    const chosen = choosePlaces(places, count, paths, this.random, targetDraws).map(({ server }) => server)
     for (const id of chosen) this.spots.take(id, true, copyBytes)
     return chosen
   }

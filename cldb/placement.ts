@@ -47,13 +47,15 @@ export const closeness = (path: readonly string[], others: readonly (readonly st
 /**
  * @param near paths of the replicas that exist already.
  * @returns at most `count` of `places`, fewer only when there are no more. Each is, among those left, one of the
- * farthest from all chosen so far: another rack before another node of the same rack before the same node.
+ * farthest from all chosen so far: another rack before another node of the same rack before the same node; and of
+ * `draws` drawn by free space the one with the least to do.
  */
 export function choosePlaces(
   places: readonly Place[],
   count: number,
   near: readonly (readonly string[])[],
   random: Random,
+  draws: number,
 ): readonly Place[] {
   const left = [...places]
   const paths = [...near]
@@ -62,10 +64,8 @@ export function choosePlaces(
     const close = left.map((place) => closeness(place.path, paths))
     const least = close.reduce((a, b) => Math.min(a, b))
     const far = left.filter((_, index) => close[index] === least)
-    // Of two drawn by free space the one with less to do: new servers fill up, but not all at once.
-    const first = draw(far, random)
-    const second = draw(far, random)
-    const place = isLess(second.load, first.load) ? second : first
+    const drawn = Array.from({ length: draws }, () => draw(far, random))
+    const place = drawn.reduce((least, other) => (isLess(other.load, least.load) ? other : least))
     chosen.push(place)
     paths.push(place.path)
     left.splice(left.indexOf(place), 1)

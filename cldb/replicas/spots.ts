@@ -15,6 +15,7 @@ type Spot = {
   freeBytes: number
   /** Replicas on their way there. */
   incoming: number
+  incomingBytes: number
   replicas: number
 }
 
@@ -42,6 +43,7 @@ export class Spots {
     if (spot === undefined) return
     spot.replicas++
     if (copied) spot.incoming++
+    spot.incomingBytes += copyBytes
     spot.freeBytes -= copyBytes
   }
 
@@ -52,8 +54,8 @@ export class Spots {
       const server = this.serverOf(id)
       if (!takesPart(server) || server.full) continue
       const incoming = state.resyncingOn.get(id) ?? new Set()
-      let freeBytes = server.freeBytes
-      for (const container of incoming) freeBytes -= state.sizes.get(container) ?? 0
+      let incomingBytes = 0
+      for (const container of incoming) incomingBytes += state.sizes.get(container) ?? 0
       const { topology } = server.record
       const replicas = state.containersOf.get(id)?.size ?? 0
       const path = pathOf(topology)
@@ -61,8 +63,9 @@ export class Spots {
         server: id,
         topology,
         path,
-        freeBytes: Math.max(0, freeBytes),
+        freeBytes: Math.max(0, server.freeBytes - incomingBytes),
         incoming: incoming.size,
+        incomingBytes,
         replicas,
       })
     }
