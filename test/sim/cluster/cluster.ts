@@ -54,7 +54,7 @@ export class Cluster implements World {
   /** `container@epoch` and who leads it. */
   readonly #masters = new Map<string, string>()
   /** `server/container` and what its process knew for committed when it ended. */
-  readonly #floors = new Map<string, number>()
+  readonly #floors = new Map<string, { readonly committed: number; readonly durable: boolean }>()
   /** Who served each container last. */
   readonly #latest = new Map<ContainerId, string>()
   /** `server/container` and the epoch that its replica was seen in. */
@@ -115,9 +115,13 @@ export class Cluster implements World {
     this.timeline.note(`${server.name} ${power ? 'loses its power' : 'is killed'}`)
     for (const { container, core } of server.replicas?.all() ?? []) {
       // What a resyncing replica was told may not be durable there.
-      const trusted = this.cldb.records.containers.get(container)?.inSync.includes(server.id)
-      this.#floors.set(`${server.name}/${container}`, power && !trusted ? 0 : core.committed)
+      const durable = this.cldb.records.containers.get(container)?.inSync.includes(server.id) ?? false
+      this.#floors.set(`${server.name}/${container}`, { committed: core.committed, durable })
     }
+    // Also where its process had ended before.
+    if (power)
+      for (const [name, { durable }] of this.#floors)
+        if (!durable && name.startsWith(`${server.name}/`)) this.#floors.delete(name)
     server.kill(power)
   }
 
@@ -183,7 +187,7 @@ export class Cluster implements World {
   #checkFloor(server: Server, { container, core, storage, stopped }: ContainerReplica, fresh: boolean): void {
     const { last } = storage.log
     if (stopped !== undefined || last === 0 || server === this.spoiled) return
-    const floor = fresh ? (this.#floors.get(`${server.name}/${container}`) ?? 0) : core.committed
+    const floor = fresh ? (this.#floors.get(`${server.name}/${container}`)?.committed ?? 0) : core.committed
     if (last < floor) this.report(`${server.name}, container ${container}: has ${last} of ${floor} that were committed`)
   }
 
