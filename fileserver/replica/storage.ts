@@ -27,6 +27,9 @@ import { SharedSync } from './waiters.ts'
 export type State = { readonly epoch: Epoch; readonly starts: readonly EpochStart[]; readonly committed: Sequence }
 
 const stateFormat = 1
+/** Sum and length. */
+const stateHeaderBytes = 12
+const sectorBytes = 4096
 const noState: State = { epoch: epoch(0), starts: [], committed: sequence(0) }
 
 export type StorageOptions = {
@@ -202,11 +205,14 @@ export class Storage {
   }
 }
 
+/** The file holds it twice, in different sectors, so that what spoils one leaves the other. */
 function saveState(disk: Disk, directory: string, state: State): void {
   const body = pack([stateFormat, state.epoch, state.starts, state.committed])
-  const sum = Buffer.alloc(8)
-  sum.writeBigUInt64LE(hash64(body))
-  disk.save(`${directory}/state`, Buffer.concat([sum, body]))
+  const copy = Buffer.alloc(Math.ceil((stateHeaderBytes + body.length) / sectorBytes) * sectorBytes)
+  copy.writeUInt32LE(body.length, 8)
+  copy.set(body, stateHeaderBytes)
+  copy.writeBigUInt64LE(hash64(copy.subarray(8)), 0)
+  disk.save(`${directory}/state`, Buffer.concat([copy, copy]))
 }
 
 function loadState(disk: Disk, directory: string): State {
@@ -216,10 +222,16 @@ function loadState(disk: Disk, directory: string): State {
       throw new Failure('CORRUPT', `${directory} has lost its state`)
     return noState
   }
-  const body = bytes.subarray(8)
-  if (bytes.length < 8 || bytes.readBigUInt64LE(0) !== hash64(body))
-    throw new Failure('CORRUPT', `${directory}/state is damaged`)
+  const half = bytes.length / 2
+  const body = bodyOf(bytes.subarray(0, half)) ?? bodyOf(bytes.subarray(half))
+  if (body === undefined) throw new Failure('CORRUPT', `${directory}/state is damaged`)
   const [format, of, starts, committed] = unpack(body)
   if (format !== stateFormat) throw new Failure('VERSION_MISMATCH', `${directory}/state has format ${format}`)
   return { epoch: epoch(of), starts, committed: sequence(committed) }
+}
+
+/** @returns nothing unless the copy is whole. */
+function bodyOf(copy: Buffer): Buffer | undefined {
+  if (copy.length < sectorBytes || copy.readBigUInt64LE(0) !== hash64(copy.subarray(8))) return undefined
+  return copy.subarray(stateHeaderBytes, stateHeaderBytes + copy.readUInt32LE(8))
 }

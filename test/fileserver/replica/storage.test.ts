@@ -147,6 +147,10 @@ t.test('a directory that is not a whole replica is refused', async (t) => {
     await t.rejects(stored(here, 'a', 'open'), pattern, why)
   }
   flip(state, 10)
+  const again = await stored(here, 'a', 'open')
+  t.equal(again.storage.epoch, 7, 'one of the two copies of its state is enough')
+  await close(again)
+  flip(state, 4096 + 10)
   await refused('its state is damaged')
   writeFileSync(state, bytes('short'))
   await refused('its state is cut short')

@@ -44,7 +44,10 @@ const isIn = (leader: Node, member: Node): Promise<void> =>
   until(() => leader.replica.location?.inSync.includes(member.server) === true, 'it is in', 20_000)
 
 const like = async (t: Test, one: Node, other: Node): Promise<void> => {
-  await until(() => one.replica.core.committed === other.replica.core.committed, 'both have all')
+  const settled = ({ replica: { core, storage } }: Node): boolean => core.committed === storage.log.last
+  const serves = (): boolean => [one, other].some(({ replica }) => replica.core.role === 'master')
+  const equal = (): boolean => one.replica.storage.log.last === other.replica.storage.log.last
+  await until(() => serves() && settled(one) && settled(other) && equal(), 'both have all')
   t.strictSame(contents(one.directory), contents(other.directory))
 }
 
