@@ -83,7 +83,10 @@ export function fileHandlers(
     const both = replica.query(() => {
       const found = run(replica.view, request, context)
       environment.resyncs.foreground(found.length)
-      return { reply: replyOf(found), reading: replica.read(found.object, found.offset, found.length) }
+      const reading = replica.read(found.object, found.offset, found.length)
+      // Where what was seen is undone, nobody waits for the bytes.
+      if (reading instanceof Promise) reading.catch(() => {})
+      return { reply: replyOf(found), reading }
     })
     if (both instanceof Promise) return both.then(async ({ reply, reading }) => ({ reply, ...(await reading) }))
     const { reply, reading } = both
