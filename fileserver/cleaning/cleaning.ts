@@ -2,7 +2,7 @@
  * Cleans the containers that this server leads: one segment after the other, in the background (DESIGN §3).
  *
  * Driver. What is cleaned is decided in victim.ts, how fast in pace.ts, what is live in live.ts. It stops at once when the
- * replica no longer leads, and waits while another one is copied, which would find segments gone.
+ * replica no longer leads, and waits while another one is copied, which would find segments gone, unless space is short.
  */
 import { Failure, isFailure } from '../../protocol/failures.ts'
 import type { Environment } from '../replica/environment.ts'
@@ -49,7 +49,7 @@ export class Cleaning {
 
   /** @returns a segment of the container that is worth it, if the replica leads and there is one. */
   #choose(replica: ContainerReplica): Candidate | undefined {
-    if (replica.stopped !== undefined || replica.core.role !== 'master' || isCopying(replica)) return undefined
+    if (replica.stopped !== undefined || replica.core.role !== 'master' || this.#waits(replica)) return undefined
     if (this.#environment.clock.monotonicMs() < (this.#failedMs.get(replica) ?? 0)) return undefined
     const { log, index } = replica.storage
     const segments = log.manifest()
@@ -89,7 +89,7 @@ export class Cleaning {
     const demand = (): void => {
       replica.demandWritable()
       if (replica.core.epoch !== epoch) throw new Failure('NOT_MASTER', `epoch ${epoch} is over`)
-      if (isCopying(replica)) throw new Failure('NOT_READY', 'a replica is being copied')
+      if (this.#waits(replica)) throw new Failure('NOT_READY', 'a replica is being copied')
     }
     let beganMs = clock.monotonicMs()
     return {
@@ -106,6 +106,11 @@ export class Cleaning {
         }
       },
     }
+  }
+
+  /** Where space is short a copy has to begin again at times: it may be for want of space that it does not end. */
+  #waits(replica: ContainerReplica): boolean {
+    return isCopying(replica) && !this.#urgent
   }
 
   #isBusy(): boolean {
