@@ -83,36 +83,41 @@ t.test('when every disk is full, writes say so and all else goes on', needs('roo
   const disk = makeLoopDisk(directory, 'small', diskBytes)
   t.teardown(disk.remove)
   const pool = (index: number): string => join(disk.directory, `pool-${index}`)
-  await withCluster(t, { directory, pool, reserveBytes, fileservers: 3, gateways: 0 }, async (cluster) => {
-    await cluster.command('volume', 'create', 'main', '--mount', '/', '--chunk-size', '1M')
-    const client = await connect({ cldb: [cluster.cldb] })
-    t.teardown(() => client.close())
-    const write = (name: string): Promise<void> =>
-      client.fs.writeFile(`/${name}`, bytesOf(name, 1, fileBytes), { flush: true })
-    await write('first')
-    await write('second')
-    const filler = join(disk.directory, 'filler')
-    fill(t, filler)
-    await t.rejects(write('third'), { failure: 'NO_SPACE', code: 'ENOSPC' })
-    await t.rejects(client.fs.writeFile('/small', 'x'), { failure: 'NO_SPACE', code: 'ENOSPC' })
-    t.strictSame(await differing(client, ['first']), [], 'what was written can be read')
-    await client.fs.rm('/second')
-    t.pass('what was written can be removed')
+  // Three pools share the disk: so each has to leave the room for three indexes and logs.
+  await withCluster(
+    t,
+    { directory, pool, reserveBytes: 3 * reserveBytes, fileservers: 3, gateways: 0 },
+    async (cluster) => {
+      await cluster.command('volume', 'create', 'main', '--mount', '/', '--chunk-size', '1M')
+      const client = await connect({ cldb: [cluster.cldb] })
+      t.teardown(() => client.close())
+      const write = (name: string): Promise<void> =>
+        client.fs.writeFile(`/${name}`, bytesOf(name, 1, fileBytes), { flush: true })
+      await write('first')
+      await write('second')
+      const filler = join(disk.directory, 'filler')
+      fill(t, filler)
+      await t.rejects(write('third'), { failure: 'NO_SPACE', code: 'ENOSPC' })
+      await t.rejects(client.fs.writeFile('/small', 'x'), { failure: 'NO_SPACE', code: 'ENOSPC' })
+      t.strictSame(await differing(client, ['first']), [], 'what was written can be read')
+      await client.fs.rm('/second')
+      t.pass('what was written can be removed')
 
-    rmSync(filler)
-    await until('the next write succeeds', healthyMs, () => write('fourth').then(...settled), 250)
-    await cluster.waitHealthy(healthyMs)
-    t.strictSame(await differing(client, ['first', 'fourth']), [], 'every file is what was written')
+      rmSync(filler)
+      await until('the next write succeeds', healthyMs, () => write('fourth').then(...settled), 250)
+      await cluster.waitHealthy(healthyMs)
+      t.strictSame(await differing(client, ['first', 'fourth']), [], 'every file is what was written')
 
-    const own: string[] = []
-    while (own.length * fileBytes < diskBytes && (await write(`own-${own.length}`).then(...settled)))
-      own.push(`own-${own.length}`)
-    t.ok(own.length * fileBytes < diskBytes, `our own files fill the disk: the ${own.length + 1}th was refused`)
-    t.strictSame(await differing(client, own), [], 'those before are what was written')
-    for (const name of own) await client.fs.rm(`/${name}`)
-    await until('what was removed gives room', healthyMs, () => write('fifth').then(...settled), 250)
-    t.strictSame(await differing(client, ['first', 'fourth', 'fifth']), [], 'every file is what was written')
-  })
+      const own: string[] = []
+      while (own.length * fileBytes < diskBytes && (await write(`own-${own.length}`).then(...settled)))
+        own.push(`own-${own.length}`)
+      t.ok(own.length * fileBytes < diskBytes, `our own files fill the disk: the ${own.length + 1}th was refused`)
+      t.strictSame(await differing(client, own), [], 'those before are what was written')
+      for (const name of own) await client.fs.rm(`/${name}`)
+      await until('what was removed gives room', healthyMs, () => write('fifth').then(...settled), 250)
+      t.strictSame(await differing(client, ['first', 'fourth', 'fifth']), [], 'every file is what was written')
+    },
+  )
 })
 
 /** Success is true, NO_SPACE is false, and all else is an error. */
