@@ -5,7 +5,7 @@
  * a repeated one is answered from the retry table.
  */
 import type { Cldb } from '../protocol/cluster/cldb.ts'
-import { Failure } from '../protocol/failures.ts'
+import { Failure, isFailure } from '../protocol/failures.ts'
 import { verifyPayload } from '../protocol/hash.ts'
 import { type ContainerId, type Sequence, sequence } from '../protocol/ids.ts'
 import type { Ticket } from '../protocol/messages/attributes.ts'
@@ -94,54 +94,70 @@ export function fileHandlers(
   }
 
   /** Runs a mutation exactly once, and waits until it may be acknowledged. */
-  const mutate = async <Q extends { readonly ticket: Ticket }, R, C extends NameContext>(
+  const mutate = <Q extends { readonly ticket: Ticket }, R, C extends NameContext>(
     replica: ContainerReplica,
     operation: Operation<Q, R, C>,
     request: Q,
     context: C,
     options: Options,
   ): Promise<Performed<R>> => {
-    replica.demandWritable()
-    const { index } = replica.storage
     const { ticket } = request
-    const done = index.retries.find(ticket)
-    if (done !== undefined) {
-      await replica.acknowledged(sequence(done.sequence), done.stable)
-      const reply = await replica.query(() => operation.repeat(replica.view, request, done.result, context))
-      return { reply, at: sequence(done.sequence) }
-    }
-    if (index.retries.isOver(ticket)) throw new Failure('INVALID', 'the client does not wait for this call any more')
-    if (options.grows && replica.full) throw new Failure('NO_SPACE', 'a fileserver of this container has no space left')
+    replica.demandWritable(ticket.epoch)
+    const { retries } = replica.storage.index
+    const done = retries.find(ticket)
+    if (done !== undefined) return again(replica, operation, request, context, done)
+    if (retries.isOver(ticket)) throw new Failure('INVALID', 'the client does not wait for this call any more')
+    const answered = replica.unrecorded.find(ticket)
+    if (answered !== undefined) return answered as Promise<Performed<R>>
     const { payload = [], sums = noSums, stable } = options
     const size = payloadBytes(payload)
     environment.resyncs.foreground(size)
     verifyPayload(payload, size, sums)
-    let outcome: ReturnType<typeof operation.perform>
-    index.look()
+    replica.storage.index.look()
     try {
-      outcome = operation.perform(replica.view, request, size, context)
+      if (options.grows && replica.full)
+        throw new Failure('NO_SPACE', 'a fileserver of this container has no space left')
+      const { changes, reply, result } = operation.perform(replica.view, request, size, context)
+      if (changes.length === 0)
+        return replica.unrecorded.add(ticket, settled(replica, { reply, at: replica.core.committed }))
+      const addition = {
+        kind: 'operation',
+        stable,
+        ticket,
+        result,
+        changes,
+        sums,
+        payload,
+        payloadBytes: size,
+      } as const
+      const added = replica.append(addition)
+      return added.acknowledged.then(() => ({ reply, at: added.sequence }))
     } catch (error) {
-      // What the failure is about may itself not be settled yet.
-      await replica.settled()
-      throw error
+      const failed = settled(replica, undefined).then(() => {
+        throw error
+      })
+      const final = !isFailure(error) || error.row.retry === 'never'
+      return final ? replica.unrecorded.add(ticket, failed) : failed
     }
-    const { changes, reply, result } = outcome
-    if (changes.length === 0) {
-      await replica.settled()
-      return { reply, at: replica.core.committed }
-    }
-    const added = replica.append({
-      kind: 'operation',
-      stable,
-      ticket,
-      result,
-      changes,
-      sums,
-      payload,
-      payloadBytes: size,
-    })
-    await added.acknowledged
-    return { reply, at: added.sequence }
+  }
+
+  /** What a call is about may itself not be settled yet when it leaves no record: its answer waits for that. */
+  const settled = async <T>(replica: ContainerReplica, answer: T): Promise<T> => {
+    await replica.settled()
+    return answer
+  }
+
+  /** The answer of a call that was done before. */
+  const again = async <Q extends { readonly ticket: Ticket }, R, C extends NameContext>(
+    replica: ContainerReplica,
+    operation: Operation<Q, R, C>,
+    request: Q,
+    context: C,
+    done: { readonly result: number; readonly sequence: number; readonly stable: boolean },
+  ): Promise<Performed<R>> => {
+    const at = sequence(done.sequence)
+    await replica.acknowledged(at, done.stable)
+    return { reply: await replica.query(() => operation.repeat(replica.view, request, done.result, context)), at }
   }
 
   /** A mutation without a token in its reply, in the container of `container`. */

@@ -7,9 +7,10 @@ import { type Client, connect } from '../../client/index.ts'
 import { systemClock } from '../../protocol/clock.ts'
 import { openContainers } from '../../protocol/cluster/containers.ts'
 import { Failure } from '../../protocol/failures.ts'
-import { type ContainerId, clientId } from '../../protocol/ids.ts'
+import { type ContainerId, clientId, type Epoch } from '../../protocol/ids.ts'
 import { control } from '../../protocol/messages/control.ts'
 import { files } from '../../protocol/messages/files.ts'
+import type { RequestOf } from '../../protocol/messages/service.ts'
 import { tcpTransport } from '../../protocol/transport/tcp.ts'
 import type { Cluster } from './cluster.ts'
 
@@ -76,8 +77,13 @@ async function containerOf(client: Client): Promise<ContainerId> {
   const transport = tcpTransport({ role: 'client', cluster: () => '', clock })
   const containers = openContainers({ cldb: client.cldb, transport, clock })
   try {
-    const ticket = { client: clientId(1), number: 0, oldest: 0 }
-    const request = { ticket, fid, first: 0, count: 1, allocate: false }
+    const request = (epoch: Epoch): RequestOf<typeof files.calls.map> => ({
+      ticket: { client: clientId(1), number: 0, oldest: 0, epoch },
+      fid,
+      first: 0,
+      count: 1,
+      allocate: false,
+    })
     const { reply } = await containers.call(fid.container, files.calls.map, request, { timeoutMs: callMs })
     return reply.containers[0] ?? fid.container
   } finally {

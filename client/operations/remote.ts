@@ -1,7 +1,7 @@
 /**
  * Calls to the container in a fid: plain ones, and ones that change something and so carry a ticket.
  *
- * Retries are below, in `Containers`; a retry sends the same request, hence the same ticket.
+ * Retries are below, in `Containers`.
  */
 import type { Containers } from '../../protocol/cluster/containers.ts'
 import type { ContainerId } from '../../protocol/ids.ts'
@@ -31,10 +31,10 @@ export class Remote {
     into?: Uint8Array,
   ): Promise<Answer<ReplyOf<C>>> {
     const options = into === undefined ? this.#options : { timeoutMs: this.timeoutMs, into }
-    return this.#containers.call(container, call, request, options)
+    return this.#containers.call(container, call, () => request, options)
   }
 
-  /** `request` is made once, with the ticket under which it and its retries go. */
+  /** `request` is made with the ticket under which it goes; its retries go under the same number. */
   change<C extends Call<never, unknown>>(
     container: ContainerId,
     call: C,
@@ -42,6 +42,8 @@ export class Remote {
     payload?: Payload,
   ): Promise<Answer<ReplyOf<C>>> {
     const options = payload === undefined ? this.#options : { timeoutMs: this.timeoutMs, payload }
-    return this.#tickets.run(container, (ticket) => this.#containers.call(container, call, request(ticket), options))
+    return this.#tickets.run(container, (number) =>
+      this.#containers.call(container, call, (epoch) => request({ ...number, epoch }), options),
+    )
   }
 }

@@ -6,8 +6,9 @@
  */
 import type { Containers } from '../../protocol/cluster/containers.ts'
 import { isFailure } from '../../protocol/failures.ts'
-import { type ClientId, type ContainerId, clientId } from '../../protocol/ids.ts'
+import { type ClientId, type ContainerId, clientId, type Epoch } from '../../protocol/ids.ts'
 import { files } from '../../protocol/messages/files.ts'
+import type { RequestOf } from '../../protocol/messages/service.ts'
 import { type Orphan, orphans, reclaimed } from '../names/operations.ts'
 import { noTicket } from '../replica/addition.ts'
 import type { Environment } from '../replica/environment.ts'
@@ -50,9 +51,13 @@ export class Reclaim {
         const number = ++this.#number
         this.#unanswered.add(number)
         const [oldest = number] = this.#unanswered
-        const ticket = { client: this.#client, number, oldest }
+        const request = (epoch: Epoch): RequestOf<typeof trimChunk> => ({
+          ticket: { client: this.#client, number, oldest, epoch },
+          chunk,
+          keepBytes,
+        })
         return this.#containers
-          .call(chunk.container, trimChunk, { ticket, chunk, keepBytes }, { timeoutMs })
+          .call(chunk.container, trimChunk, request, { timeoutMs })
           .catch((error) => {
             // The container went with its volume: nothing is left to trim.
             if (!isFailure(error, 'STALE')) throw error

@@ -1,14 +1,13 @@
 /**
  * What each client's latest calls did, so that a repeated call is answered and not done again (DESIGN §4, rule 10).
  *
- * Pure state. Bounded: 256 calls a client (the SDK keeps fewer in flight), 1,024 clients, the least recent forgotten.
+ * Pure state. Bounded: `callsKeptMax` calls a client, 1,024 clients, the least recent forgotten.
  * A client's calls follow from what was added, in whatever order: those from the highest `oldest` on, and of them the
- * 256 highest. So they are the same when some were moved in the log (cleaning/).
+ * `callsKeptMax` highest. So they are the same when some were moved in the log (cleaning/).
  */
 import { read53, write53 } from '../../protocol/bytes.ts'
-import type { Ticket } from '../../protocol/messages/attributes.ts'
+import { type CallNumber, callsKeptMax } from '../../protocol/messages/attributes.ts'
 
-const callsMax = 256
 const clientsMax = 1024
 const entryBytes = 16
 
@@ -27,18 +26,18 @@ export class Retries {
   }
 
   /** @returns what the call did, when it was done before; `sequence` is 0 when it is surely committed. */
-  find({ client, number }: Pick<Ticket, 'client' | 'number'>): Done | undefined {
+  find({ client, number }: Pick<CallNumber, 'client' | 'number'>): Done | undefined {
     const { oldest, done } = this.#clients.get(client) ?? this.#stored(client)
     return number >= oldest ? done.get(number) : undefined
   }
 
   /** Whether the client no longer waits for the call: it must not be done, as nobody knows whether it was. */
-  isOver({ client, number }: Pick<Ticket, 'client' | 'number'>): boolean {
+  isOver({ client, number }: Pick<CallNumber, 'client' | 'number'>): boolean {
     return number < (this.#clients.get(client) ?? this.#stored(client)).oldest
   }
 
   /** @returns a client that is forgotten in exchange, if any. */
-  add(ticket: Ticket, what: Done): number | undefined {
+  add(ticket: CallNumber, what: Done): number | undefined {
     const calls = this.#calls(ticket.client)
     const { done } = calls
     if (ticket.oldest > calls.oldest) calls.oldest = ticket.oldest
@@ -47,7 +46,7 @@ export class Retries {
       if (number >= calls.oldest) break
       done.delete(number)
     }
-    if (done.size > callsMax) prune(calls)
+    if (done.size > callsKeptMax) prune(calls)
     if (this.#clients.size <= clientsMax) return undefined
     const [forgotten] = this.#clients.keys()
     this.#clients.delete(forgotten!)
@@ -96,5 +95,5 @@ export class Retries {
 /** Leaves the highest calls, as many as are kept. */
 function prune({ oldest, done }: Calls): void {
   const numbers = [...done.keys()].sort((a, b) => b - a)
-  for (const [i, number] of numbers.entries()) if (i >= callsMax || number < oldest) done.delete(number)
+  for (const [i, number] of numbers.entries()) if (i >= callsKeptMax || number < oldest) done.delete(number)
 }

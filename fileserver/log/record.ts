@@ -29,7 +29,7 @@ import { Cursor, read53, write53 } from '../../protocol/bytes.ts'
 import { Failure } from '../../protocol/failures.ts'
 import { hash64, sumCount, verifyPayload } from '../../protocol/hash.ts'
 import { type Epoch, epoch, type Sequence, sequence } from '../../protocol/ids.ts'
-import { payloadBytesMax, type Ticket } from '../../protocol/messages/attributes.ts'
+import { type CallNumber, payloadBytesMax } from '../../protocol/messages/attributes.ts'
 import type { Payload } from '../../protocol/transport/transport.ts'
 
 export const headerBytes = 72
@@ -67,7 +67,7 @@ export const recordBytes = (header: Header): number => header.headBytes + header
 export type Draft = {
   readonly kind: RecordKind
   readonly stable: boolean
-  readonly ticket: Ticket
+  readonly ticket: CallNumber
   readonly result: number
   readonly sums: Uint8Array
   /** Encoded changes. */

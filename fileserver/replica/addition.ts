@@ -3,7 +3,7 @@
  *
  * Types, and the parts of a record that has no client and no payload.
  */
-import type { Ticket } from '../../protocol/messages/attributes.ts'
+import type { CallNumber } from '../../protocol/messages/attributes.ts'
 import type { Payload } from '../../protocol/transport/transport.ts'
 import type { Change } from '../index/changes.ts'
 import type { RecordKind } from '../log/record.ts'
@@ -11,7 +11,7 @@ import type { RecordKind } from '../log/record.ts'
 export type Addition = {
   readonly kind: RecordKind
   readonly stable: boolean
-  readonly ticket: Ticket
+  readonly ticket: CallNumber
   readonly result: number
   readonly changes: readonly Change[]
   readonly sums: Uint8Array
@@ -19,5 +19,5 @@ export type Addition = {
   readonly payloadBytes: number
 }
 
-export const noTicket: Ticket = { client: 0 as never, number: 0, oldest: 0 }
+export const noTicket: CallNumber = { client: 0 as never, number: 0, oldest: 0 }
 export const bare = { sums: new Uint8Array(), payload: [], payloadBytes: 0, ticket: noTicket }

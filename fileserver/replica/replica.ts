@@ -6,11 +6,12 @@
  * replica: it answers nothing more, and the fileserver opens it again from what is on the disk.
  */
 import { Failure, isFailure } from '../../protocol/failures.ts'
-import type { ContainerId, Sequence, ServerId } from '../../protocol/ids.ts'
+import type { ContainerId, Epoch, Sequence, ServerId } from '../../protocol/ids.ts'
 import type { Location, Token } from '../../protocol/messages/attributes.ts'
 import type { Payload } from '../../protocol/transport/transport.ts'
 import type { Change, View } from '../index/changes.ts'
 import type { Extent } from '../index/extents.ts'
+import { Unrecorded } from '../index/unrecorded.ts'
 import { encodeChanges } from '../log/changes-codec.ts'
 import { epochAt } from '../log/history.ts'
 import { recordBytes } from '../log/record.ts'
@@ -30,6 +31,7 @@ const flushMs = 50
 export class ContainerReplica {
   readonly container: ContainerId
   readonly storage: Storage
+  readonly unrecorded = new Unrecorded()
   /** Why the replica stopped. */
   stopped: Error | undefined
   location: Location | undefined
@@ -135,9 +137,11 @@ export class ContainerReplica {
     if (!this.#environment.leased()) throw new Failure('NOT_READY', 'this fileserver has lost touch with the CLDB')
   }
 
-  /** @throws Failure unless a client's write may be taken now. */
-  demandWritable(): void {
+  /** @throws Failure unless a client's write, sent to the master of epoch `of`, may be taken now. */
+  demandWritable(of: Epoch = this.#core.epoch): void {
     this.demandMaster()
+    if (of !== this.#core.epoch)
+      throw new Failure('STALE_EPOCH', `container ${this.container} is in epoch ${this.#core.epoch}, not ${of}`)
     if (!acknowledges(this.#core))
       throw new Failure('TOO_FEW_REPLICAS', `container ${this.container} has fewer in-sync replicas than its minimum`)
   }
@@ -338,6 +342,7 @@ export class ContainerReplica {
 
   #startEpoch(): void {
     this.#members.close()
+    this.unrecorded.clear()
     // What was gathered in the epoch before stays in the log; its senders are gone.
     this.storage.log.write()
     this.#batching.restart()

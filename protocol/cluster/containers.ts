@@ -3,12 +3,12 @@
  *
  * A call that finds its location cached and its connection live goes straight to it. A failure whose row says
  * `locate` drops the location that was used and asks the CLDB; `same` waits and tries again there; `never` is thrown.
- * The request and the payload are sent again unchanged, so payload buffers must stay as they are until the call is
- * answered; tickets in requests make repeats harmless.
+ * The payload is sent again unchanged, so its buffers must stay as they are until the call is answered, and the request
+ * with nothing but the epoch of the master that is asked now; tickets in requests make repeats harmless.
  */
 import type { Clock } from '../clock.ts'
 import { Failure } from '../failures.ts'
-import type { ContainerId } from '../ids.ts'
+import type { ContainerId, Epoch } from '../ids.ts'
 import type { Location } from '../messages/attributes.ts'
 import type { Call, ReplyOf, RequestOf } from '../messages/service.ts'
 import type { Answer, CallOptions, Transport } from '../transport/transport.ts'
@@ -19,13 +19,13 @@ import { Locations, type Place } from './locations.ts'
 
 export type Containers = {
   /**
-   * Sends `request` to the container's master; retries it unchanged by the failure table until `options.timeoutMs`,
-   * then throws the last `Failure`. `call` is one of `files.calls` or `replication.calls`.
+   * Sends `request` to the container's master, of the epoch that it is given; retries it by the failure table until
+   * `options.timeoutMs`, then throws the last `Failure`. `call` is one of `files.calls` or `replication.calls`.
    */
   readonly call: <C extends Call<never, unknown>>(
     container: ContainerId,
     call: C,
-    request: RequestOf<C>,
+    request: (epoch: Epoch) => RequestOf<C>,
     options: CallOptions,
   ) => Promise<Answer<ReplyOf<C>>>
   /** The cached location, or the CLDB's. STALE when there is no such container (any more). */
@@ -81,7 +81,7 @@ export function openContainers(options: {
   const callOnce = async <C extends Call<never, unknown>>(
     container: ContainerId,
     call: C,
-    request: RequestOf<C>,
+    request: (epoch: Epoch) => RequestOf<C>,
     { timeoutMs, ...options }: CallOptions,
   ): Promise<Answer<ReplyOf<C>>> => {
     if (closed) throw new Failure('UNAVAILABLE', 'this client was closed')
@@ -92,7 +92,7 @@ export function openContainers(options: {
       const untilMs = deadlineMs - clock.monotonicMs()
       const connection = await connections.open(place.master.address, Math.min(untilMs, connectTimeoutMs))
       const remainingMs = Math.min(deadlineMs - clock.monotonicMs(), attemptTimeoutMsMax)
-      return await connection.call(call, request, { ...options, timeoutMs: remainingMs })
+      return await connection.call(call, request(place.location.epoch), { ...options, timeoutMs: remainingMs })
     } catch (error) {
       if (error instanceof Failure) forgetIfMoved(container, place, error)
       throw error
@@ -113,7 +113,7 @@ export function openContainers(options: {
       if (place === undefined || connection === undefined) return again()
       const first =
         callOptions.timeoutMs > attemptTimeoutMsMax ? { ...callOptions, timeoutMs: attemptTimeoutMsMax } : callOptions
-      return connection.call(call, request, first).catch((error: unknown) => {
+      return connection.call(call, request(place.location.epoch), first).catch((error: unknown) => {
         if (!(error instanceof Failure)) throw error
         forgetIfMoved(container, place, error)
         return again(error)

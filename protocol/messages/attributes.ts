@@ -87,9 +87,16 @@ export const changesShape = message({
 })
 export type Changes = Of<typeof changesShape>
 
-/** Makes a retry exactly-once: the client's number of this call, and the oldest that it may still repeat. */
-export const ticketShape = message({ client: clientShape, number: natural(), oldest: natural() })
+/**
+ * Makes a retry exactly-once: the client's number of this call, the oldest that it may still repeat, and the epoch of
+ * the master that it is sent to: one of another epoch answers STALE_EPOCH, so that what is late is never done.
+ */
+export const ticketShape = message({ client: clientShape, number: natural(), oldest: natural(), epoch: epochShape })
 export type Ticket = Of<typeof ticketShape>
+/** Of each client's calls a container remembers so many: a client sends no call that is further from its oldest unanswered one. */
+export const callsKeptMax = 1024
+/** What of a ticket stays the same however often the call is repeated. */
+export type CallNumber = Omit<Ticket, 'epoch'>
 
 /** Where an unsynced write stands in a log: `sync` takes it back and says whether it is durable. */
 export const tokenShape = message({ container: containerShape, epoch: epochShape, sequence: sequenceShape })

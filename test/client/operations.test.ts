@@ -7,7 +7,7 @@ import { Unsynced } from '../../client/handle/unsynced.ts'
 import { split } from '../../client/operations/ranges.ts'
 import { inFlightMax, Tickets } from '../../client/operations/tickets.ts'
 import { clientId, containerId, epoch, sequence } from '../../protocol/ids.ts'
-import type { Ticket } from '../../protocol/messages/attributes.ts'
+import { type CallNumber, callsKeptMax } from '../../protocol/messages/attributes.ts'
 
 const KiB = 1024
 const one = containerId(1)
@@ -31,7 +31,7 @@ t.test('a range is split at the ends of chunks', async (t) => {
 
 /** Calls that end when the test says so. */
 function held(tickets: Tickets) {
-  const sent: Ticket[] = []
+  const sent: CallNumber[] = []
   const ends: (() => void)[] = []
   const begin = (container = one): Promise<void> =>
     tickets.run(container, (ticket) => {
@@ -78,6 +78,26 @@ t.test('a container has only so many calls in flight; the rest wait in turn', as
     sent.every(({ number, oldest }) => oldest <= number),
     'the oldest is never younger than the call',
   )
+})
+
+t.test('no call is sent that is so far from the oldest that a container would forget it', async (t) => {
+  const { sent, ends, begin } = held(new Tickets(clientId(7)))
+  const oldest = begin()
+  for (let i = 1; i < callsKeptMax; i++) {
+    const call = begin()
+    ends[i]!()
+    await call
+  }
+  const calls = [begin(), begin()]
+  t.equal(sent.length, callsKeptMax)
+  ends[0]!()
+  await oldest
+  t.strictSame(
+    sent.slice(callsKeptMax).map(({ number }) => number),
+    [callsKeptMax + 1, callsKeptMax + 2],
+  )
+  for (const end of ends) end()
+  await Promise.all(calls)
 })
 
 t.test('a call that fails gives its ticket back', async (t) => {

@@ -24,6 +24,7 @@ export const ticket = (client: number, number: number, oldest = 0): Ticket => ({
   client: clientId(client),
   number,
   oldest,
+  epoch: e(1),
 })
 
 /** Nothing but the files says what the log holds. */

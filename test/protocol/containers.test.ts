@@ -54,7 +54,7 @@ async function cluster(t: Test, where: (container: ContainerId) => string | unde
 }
 
 const echo = (containers: Containers, n: number, container = one, timeoutMs = 20_000) =>
-  containers.call(container, calls.echo, { n }, { timeoutMs, payload: [Buffer.from(`payload ${n}`)] })
+  containers.call(container, calls.echo, () => ({ n }), { timeoutMs, payload: [Buffer.from(`payload ${n}`)] })
 
 t.test('look-ups of one tick are one call to the CLDB, and are remembered', async (t) => {
   const { address } = await fileserver(t, () => undefined)

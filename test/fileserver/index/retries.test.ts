@@ -3,6 +3,7 @@
  */
 import t from 'tap'
 import { Retries } from '../../../fileserver/index/retries.ts'
+import { callsKeptMax } from '../../../protocol/messages/attributes.ts'
 import { ticket } from '../world.ts'
 
 const done = (result: number, sequence = 1) => ({ result, sequence, stable: true })
@@ -29,8 +30,8 @@ t.test('what a client no longer asks for is forgotten', async (t) => {
 })
 
 t.test('what is known does not depend on the order in which it was added', async (t) => {
-  const calls = Array.from({ length: 300 }, (_, i) => ticket(1, i + 1, Math.max(0, i - 270 + (i % 7))))
-  const tables = [calls, [...calls].reverse(), [...calls.slice(100), ...calls.slice(0, 100)]].map((order) => {
+  const calls = Array.from({ length: 1100 }, (_, i) => ticket(1, i + 1, Math.max(0, i - 1040 + (i % 7))))
+  const tables = [calls, [...calls].reverse(), [...calls.slice(400), ...calls.slice(0, 400)]].map((order) => {
     const retries = empty()
     for (const call of order) retries.add(call, done(call.number))
     return retries.encode(1, 1)
@@ -42,12 +43,12 @@ t.test('what is known does not depend on the order in which it was added', async
   t.equal(again.find(ticket(1, 3)), undefined, 'nor on when it was stored')
 })
 
-t.test('a client has at most 256 calls', async (t) => {
+t.test('a client has at most so many calls', async (t) => {
   const retries = empty()
-  for (let number = 1; number <= 1000; number++) retries.add(ticket(1, number), done(number))
-  t.equal(retries.find(ticket(1, 744)), undefined)
-  t.ok(retries.find(ticket(1, 745)))
-  t.equal(retries.encode(1, 1).length, 8 + 256 * 16)
+  for (let number = 1; number <= 3000; number++) retries.add(ticket(1, number), done(number))
+  t.equal(retries.find(ticket(1, 3000 - callsKeptMax)), undefined)
+  t.ok(retries.find(ticket(1, 3001 - callsKeptMax)))
+  t.equal(retries.encode(1, 1).length, 8 + callsKeptMax * 16)
 })
 
 t.test('there are at most 1,024 clients, and the least recent goes', async (t) => {
