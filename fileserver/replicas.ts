@@ -44,6 +44,8 @@ export class Replicas {
   readonly #assigned = new Map<ContainerId, Location>()
   /** What this server is ceasing to lead although nothing is wrong. */
   readonly #givingWay = new Set<ContainerId>()
+  /** To be given up as soon as no in-sync set names them; each with the epoch in which that was found out. */
+  readonly #condemned = new Map<ContainerId, Epoch>()
   #closed = false
 
   constructor(environment: Environment, foundation: (location: Location) => readonly Change[]) {
@@ -117,6 +119,9 @@ export class Replicas {
   async followed(container: ContainerId, of: Epoch): Promise<ContainerReplica | undefined> {
     if (this.#busy.has(container) || this.#waiting.has(container))
       throw new Failure('NOT_READY', `container ${container} is being opened or copied`)
+    const condemned = this.#condemned.get(container)
+    if (condemned !== undefined && of > condemned)
+      throw new Failure('NOT_READY', `the replica of container ${container} is about to be given up`)
     if (this.#damaged.has(container)) {
       this.#demandEpoch(container, of)
       if (of > this.#damaged.get(container)!) {
@@ -211,16 +216,26 @@ export class Replicas {
     this.#damaged.set(container, of)
   }
 
-  /** What the disk holds of the container is not to be trusted any more: the replica is damaged until a master makes it anew. */
+  /** From now on the replica follows in no epoch after `of`, so that it leaves the in-sync set and does not come back. */
+  condemn(container: ContainerId, of: Epoch): void {
+    this.#condemned.set(container, of)
+  }
+
+  pardon(container: ContainerId): void {
+    this.#condemned.delete(container)
+  }
+
+  /**
+   * What the disk holds of the container is not to be trusted any more: the replica is damaged until a master makes it anew.
+   * No in-sync set names it.
+   */
   async giveUp(container: ContainerId, why: Failure): Promise<void> {
     const replica = this.get(container)
-    const { leads, core } = replica
     await this.#exclusively(container, async () => {
       this.#environment.log.error({ container, error: why }, 'the replica is given up')
-      this.#disown(container, core.epoch)
+      this.#disown(container, replica.core.epoch)
       await this.#close(replica, why)
     })
-    if (leads) void this.#resign(container, core.epoch)
   }
 
   async discard(container: ContainerId): Promise<void> {

@@ -173,7 +173,8 @@ class Checking {
         log.repair(segment.first, offset, bytes)
       } catch (error) {
         if (!isFailure(error, 'DISK_FAILED', 'NO_SPACE')) throw error
-        this.#refused = true
+        // Where there is no room there may be some later.
+        this.#refused ||= isFailure(error, 'DISK_FAILED')
         continue
       }
       this.#repaired += 1

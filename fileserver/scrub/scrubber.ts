@@ -8,11 +8,12 @@
 import { Failure, isFailure } from '../../protocol/failures.ts'
 import { type ContainerId, type ServerId, sequence } from '../../protocol/ids.ts'
 import type { Location } from '../../protocol/messages/attributes.ts'
-import { maintenance, type ScrubReport } from '../../protocol/messages/maintenance.ts'
+import type { ScrubReport } from '../../protocol/messages/maintenance.ts'
 import type { Environment } from '../replica/environment.ts'
 import type { ContainerReplica } from '../replica/replica.ts'
 import type { Replicas } from '../replicas.ts'
 import { checkReplica, type Outcome, type ReplicaCheck } from './check-replica.ts'
+import { giveUp } from './giving-up.ts'
 import { isBusy, type Memory, nextDue, pauseMs } from './order.ts'
 import { recall, remember } from './remembered.ts'
 import { Runs } from './runs.ts'
@@ -137,38 +138,24 @@ export class Scrubber {
     const { found, repaired, remaining, refused, logs } = outcome
     if (found > 0)
       environment.log[remaining > 0 ? 'error' : 'warn']({ container, found, repaired }, 'scrub found damage')
-    if (refused) await this.#giveUp(replica, location)
+    if (refused) await this.#giveUp(replica)
     if (logs.type === 'agree') return outcome
     environment.log.error({ container, at: logs.at, logs: logs.type }, 'logs differ in what was committed')
     environment.counters.corruptBlocks += 1
-    if (logs.type === 'outvoted') await this.#makeAnew(replica, location, logs.servers)
+    if (logs.type === 'outvoted') await this.#makeAnew(replica, logs.servers)
     return { ...outcome, found: found + 1, remaining: remaining + 1 }
   }
 
-  async #makeAnew(replica: ContainerReplica, location: Location, servers: readonly ServerId[]): Promise<void> {
-    if (servers.includes(this.#options.environment.self)) return this.#giveUp(replica, location)
+  async #makeAnew(replica: ContainerReplica, servers: readonly ServerId[]): Promise<void> {
+    if (servers.includes(this.#options.environment.self)) return this.#giveUp(replica)
     // Out of the in-sync set, a replica whose chain differs is copied from ours.
     for (const server of servers) replica.dispatch({ type: 'failed', epoch: replica.core.epoch, server })
   }
 
-  /** Nothing is thrown away as long as no other replica is in sync. */
-  async #giveUp(replica: ContainerReplica, { inSync, master, epoch }: Location): Promise<void> {
-    const { environment, replicas } = this.#options
-    const { container } = replica
-    if (inSync.length < 2 || replica.stopped !== undefined) return
-    await replicas.giveUp(
-      container,
-      new Failure('CORRUPT', `container ${container} is damaged and can't be mended here`),
-    )
-    if (master === undefined || master === environment.self) return
-    const timeoutMs = environment.limits.replicaTimeoutMs
-    try {
-      const connection = await environment.connect(master, timeoutMs)
-      await connection.call(maintenance.calls.damaged, { container, epoch, server: environment.self }, { timeoutMs })
-    } catch (error) {
-      // It finds out when it next sends something, or compares.
-      if (!isFailure(error)) throw error
-    }
+  async #giveUp(replica: ContainerReplica): Promise<void> {
+    const { environment, replicas, locate } = this.#options
+    if (await giveUp(environment, replicas, replica, locate)) return
+    environment.log.error({ container: replica.container }, 'a damaged replica could not be given up yet')
   }
 
   #mayBegin(replica: ContainerReplica): boolean {
