@@ -103,6 +103,8 @@ export class Sender {
   /** Asks the replica to make everything durable, or with `durable` unset tells it what is committed if it doesn't know. */
   nudge(durable: boolean): void {
     if (this.#closed || (!durable && this.#told >= this.#stream.committed())) return
+    // What is in the log but not on its way yet is meant too.
+    if (durable) this.#wanted = this.#stream.appended()
     const nothing = { first: this.#next, last: sequence(this.#next - 1), payload: [], bytes: 0 }
     this.#send(nothing, durable, () => {})
   }

@@ -110,7 +110,7 @@ async function live(
   const rest = async (): Promise<void> => {
     const whole = (): boolean => cluster.unrest() === undefined
     await until(healMs, 'the cluster is whole', whole, () => cluster.unrest() ?? '')
-    // Only what rotted takes its time to be found.
+    // What rotted takes its time to be found; a segment that was dropped is removed a moment later.
     let lookMs = 0
     const mended = (): boolean => {
       if (timeline.nowMs < lookMs || !whole()) return false
@@ -118,7 +118,7 @@ async function live(
       return cluster.difference() === undefined
     }
     const different = (): string => cluster.unrest() ?? cluster.difference() ?? ''
-    await until(cluster.spoiled === undefined ? 0 : healMs, 'replicas are the same', mended, different)
+    await until(cluster.spoiled === undefined ? 1000 : healMs, 'replicas are the same', mended, different)
     cluster.checkLogs()
   }
 
