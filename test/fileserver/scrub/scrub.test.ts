@@ -187,6 +187,25 @@ t.test('a master whose disk refuses gives way to another, which makes it anew', 
   await scrubbed.equal(t, 'byte for byte')
 })
 
+t.test('where every disk refuses, what is counted on stays', async (t) => {
+  const scrubbed = await Scrubbed.make(t)
+  const { nodes } = scrubbed
+  for (const node of nodes.all) scrubbed.refused.add(segmentsOf(node)[1]!)
+  const lacking: string[] = []
+  const look = (): void => {
+    const { epoch, inSync } = scrubbed.location
+    for (const { server, replicas } of nodes.all)
+      if (inSync.includes(server) && !replicas.holds(container)) lacking.push(`${server} in epoch ${epoch}`)
+  }
+  const looking = setInterval(look, 1)
+  t.teardown(() => clearInterval(looking))
+  const reports = await scrubbed.scrub()
+  look()
+  t.ok(reports.every(({ remaining }) => remaining > 0))
+  t.ok(scrubbed.location.inSync.length > 0, 'somebody is in sync')
+  t.strictSame(lacking, [])
+})
+
 t.test('a follower that most others contradict below what is committed is made anew', async (t) => {
   const scrubbed = await Scrubbed.make(t)
   const [master, liar] = scrubbed.nodes.all
