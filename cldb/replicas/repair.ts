@@ -3,8 +3,9 @@
  *
  * Pure. Containers with the fewest live copies come first. One is touched only while its master is alive, so a change
  * can never take away the last live copy. A replica that leaves by plan (its server drains, or it is moved) does not
- * count as one that is there, but is dropped only once as many live in-sync copies are elsewhere as are wanted. What
- * cannot be done now (no server has room, or each is busy with other copies) stays in the queue.
+ * count as one that is there, but is dropped only once as many live in-sync copies are elsewhere as are wanted. A copy
+ * whose server has become full is begun elsewhere too. What cannot be done now (no server has room, or each is busy with
+ * other copies) stays in the queue.
  */
 import type { ContainerId, ServerId } from '../../protocol/ids.ts'
 import type { Volume } from '../../protocol/messages/attributes.ts'
@@ -42,7 +43,10 @@ function repairContainer(draft: Draft, id: ContainerId): void {
     return
   }
   const dead = members(container).filter((member) => draft.servers.get(member)?.state === 'dead')
-  const staying = members(container).filter((member) => !dead.includes(member) && !draft.leaves(member, id))
+  // A full disk takes no copy: somebody else is to have it, unless this one is done first.
+  const stuck = container.resyncing.filter((member) => draft.servers.get(member)?.full)
+  const gone = [...dead, ...stuck]
+  const staying = members(container).filter((member) => !gone.includes(member) && !draft.leaves(member, id))
   const live = staying.filter((member) => container.inSync.includes(member) && draft.isAlive(member))
   const enough = live.length >= volume.replication
   if (staying.length < volume.replication) {

@@ -133,6 +133,7 @@ export function heartbeat(draft: Draft, request: Request<'heartbeat'>): void {
   const record = server.record.capacityBytes === capacityBytes ? server.record : { ...server.record, capacityBytes }
   const told = { freeBytes, full, counters, resyncs, resyncsWaiting, errors: errorsOf(server, counters, heardMs) }
   draft.servers.set(request.server, { ...server, ...told, record, heardMs })
+  if (full && !server.full) for (const id of draft.state.resyncingOn.get(request.server) ?? []) draft.attend(id)
   for (const { container: id, sizeBytes } of request.sizes) {
     const container = draft.containers.get(id)
     if (container?.master !== request.server) continue

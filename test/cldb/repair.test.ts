@@ -109,6 +109,23 @@ t.test('nothing new is placed on a full server', async (t) => {
   t.strictSame(repair(false), [4], 'until it has space again')
 })
 
+t.test('a copy that finds a full disk is begun elsewhere', async (t) => {
+  const { world, others } = cluster(3)
+  world.kill(others[0]!)
+  world.pass(8000)
+  world.join(4)
+  world.send({ type: 'repair' })
+  t.strictSame(numbersOf(world.at(1).resyncing), [4])
+  world.join(5)
+  world.send({ type: 'repair' })
+  t.strictSame(numbersOf(world.at(1).resyncing), [4])
+  world.send({ type: 'heartbeat', request: beat(4, 1, { full: true }) })
+  world.send({ type: 'repair' })
+  t.strictSame(numbersOf(world.at(1).resyncing), [4, 5], 'whoever is done first')
+  world.send({ type: 'repair' })
+  t.strictSame(numbersOf(world.at(1).resyncing), [4, 5], 'and that is all')
+})
+
 t.test('a replica of a container that is no more', async (t) => {
   const { world, others } = cluster(3)
   world.send({ type: 'removeVolume', request: { name: 'home' } })
