@@ -29,6 +29,13 @@ const nothingWhole = {
 const buffers = new Buffers()
 /** Between two questions to a CLDB that does not answer. */
 const againMs = 200
+/** The beginning of an epoch and the drop of a segment are taken even below the floor: they lead to more room. */
+const smallBytes = 4096
+
+function demandRoom({ full, roomBytes }: Environment, bytes: number, resync: boolean): void {
+  if (resync && full()) throw new Failure('NO_SPACE', 'the disk is full: no replica is brought up here')
+  if (bytes > smallBytes && bytes > roomBytes()) throw new Failure('NO_SPACE', 'the disk is full to its floor')
+}
 
 function demandEpoch(replica: ContainerReplica, epoch: Epoch): void {
   if (replica.stopped !== undefined) throw new Failure('NOT_READY', `container ${replica.container} is being reopened`)
@@ -143,6 +150,7 @@ export function followingHandlers(
       if (payload.length > 0) {
         if (first !== log.next) throw new Failure('CONFLICT', `record ${first} does not follow ${log.last}`)
         const bytes = payloadBytes(payload)
+        demandRoom(environment, bytes, resync)
         if (resync) environment.resyncs.admit(container)
         else environment.resyncs.foreground(bytes)
         replica.receive(payload, bytes)
@@ -156,7 +164,14 @@ export function followingHandlers(
       const reply = () => {
         // While we synced another master may have cut the log: what it holds then says nothing about this epoch.
         demandEpoch(replica, epoch)
-        return { reply: { appended: log.last, durable: log.durable, full: environment.full() } }
+        return {
+          reply: {
+            appended: log.last,
+            durable: log.durable,
+            full: environment.full(),
+            roomBytes: environment.roomBytes(),
+          },
+        }
       }
       const synced = durable ? replica.synced() : undefined
       if (waitMs === 0) return synced === undefined ? reply() : synced.then(reply)
@@ -173,6 +188,8 @@ export function followingHandlers(
         if (replica !== undefined) demandEpoch(replica, epoch)
       }
       demand()
+      // Before what is here is disowned.
+      demandRoom(environment, 0, true)
       await isNamed(container)
       demand()
       const wanted = segments.map(({ first, sizeBytes, chain }) => {

@@ -20,14 +20,14 @@ import { tcpTransport } from '../protocol/transport/tcp.ts'
 import { served } from '../protocol/transport/transport.ts'
 import { Cleaning } from './cleaning/cleaning.ts'
 import { Reclaim } from './cleaning/reclaim.ts'
-import { Spare } from './cleaning/spare.ts'
 import type { FileserverConfig } from './config.ts'
 import { followingHandlers } from './following.ts'
-import { openIndex } from './index/store.ts'
+import { type Index, openIndex } from './index/store.ts'
 import { Membership } from './membership.ts'
 import { format } from './names/operations.ts'
 import { realDisk } from './pool/disk.ts'
 import { openPool, saveIdentity } from './pool/pool.ts'
+import { indexBufferBytesOf, openOnFullDisk, Room, sparesOf } from './pool/room.ts'
 import type { Environment } from './replica/environment.ts'
 import { Replicas } from './replicas.ts'
 import { Resyncs } from './resync/resyncs.ts'
@@ -36,8 +36,6 @@ import { Scrubber } from './scrub/scrubber.ts'
 import { fileHandlers } from './service.ts'
 
 const tickMs = 50
-/** How long a look at the disk's free space is good for: others may write to it, and fast. */
-const spaceMs = 10
 const controlTimeoutMs = 2000
 
 export type RunningFileserver = {
@@ -49,20 +47,28 @@ export type RunningFileserver = {
 /**
  * @param config as `fileserverConfig` parsed it.
  * @throws Failure INVALID when the directory is no storage pool, WRONG_CLUSTER when it belongs to another cluster,
- * DISK_FAILED when it cannot be read or another process has it open, UNAVAILABLE when the address cannot be bound.
+ * DISK_FAILED when it cannot be read or another process has it open, NO_SPACE when its disk has no room for the index to
+ * open, UNAVAILABLE when the address cannot be bound.
  */
 export async function startFileserver(config: FileserverConfig): Promise<RunningFileserver> {
   const clock = systemClock
   const log = logger('fileserver')
   const counters = zeroCounters()
-  const spare = new Spare(config.directory)
+  const spares = sparesOf(config.directory, config.reserveBytes)
   const countError = (): void => {
     counters.diskErrors += 1
   }
-  const disk = realDisk(config.directory, countError, () => spare.release())
+  const disk = realDisk(config.directory, countError, () => spares.running.release())
   const identity = openPool(disk, config.directory, () => serverId(randomBytes(8).toString('hex')))
   let { cluster } = identity
-  const index = await openIndex(`${config.directory}/index`)
+  const room = new Room(disk, spares, clock, config.reserveBytes, () => counters.bytesWritten + counters.resyncBytes)
+  const broken = (error: Failure): void => {
+    log.error({ error }, 'the server ends: its index has to be opened again')
+    process.exit(1)
+  }
+  const bufferBytes = indexBufferBytesOf(config.reserveBytes)
+  const open = (): Promise<Index> => openIndex(`${config.directory}/index`, { bufferBytes, broken })
+  const index = await openOnFullDisk(open, disk, config.directory, spares)
   const cldb = connectCldb({ addresses: config.cldb, clock })
   const transport = tcpTransport({ role: 'fileserver', cluster: () => cluster, clock, log })
   const connections = new Connections(transport)
@@ -72,7 +78,6 @@ export async function startFileserver(config: FileserverConfig): Promise<Running
   const learn = (location: Location): void => {
     for (const { server, address } of location.servers) addresses.set(server, address)
   }
-  let space = { readMs: Number.NEGATIVE_INFINITY, freeBytes: 0, bytesWritten: 0 }
   const incarnation = randomBytes(6).readUIntBE(0, 6)
 
   const environment: Environment = {
@@ -90,17 +95,8 @@ export async function startFileserver(config: FileserverConfig): Promise<Running
       return connections.open(address, timeoutMs)
     },
     leased: () => membership.leased,
-    full: () => {
-      const now = clock.monotonicMs()
-      const { bytesWritten } = environment.counters
-      if (now - space.readMs > spaceMs) {
-        const { capacityBytes, freeBytes } = disk.space()
-        space = { readMs: now, freeBytes, bytesWritten }
-        spare.adjust({ capacityBytes, freeBytes })
-      }
-      // What was written since then is gone from it too.
-      return space.freeBytes - (bytesWritten - space.bytesWritten) < config.reserveBytes
-    },
+    full: () => room.full,
+    roomBytes: () => room.leftBytes,
     reconfigure: async (container, epoch, remove, add) => {
       const request = { server: identity.server, incarnation, container, epoch, remove, add }
       const { location } = await cldb.call(control.calls.reconfigure, request, controlTimeoutMs)

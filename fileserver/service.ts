@@ -120,6 +120,8 @@ export function fileHandlers(
       const { changes, reply, result } = operation.perform(replica.view, request, size, context)
       if (changes.length === 0)
         return replica.unrecorded.add(ticket, settled(replica, { reply, at: replica.core.committed }))
+      if (replica.roomBytes === 0)
+        throw new Failure('NO_SPACE', 'a fileserver of this container has no space left, not even for deletions')
       const addition = {
         kind: 'operation',
         stable,

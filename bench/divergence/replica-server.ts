@@ -77,6 +77,7 @@ export class ReplicaServer {
       connect: (to, timeoutMs) => this.#connect(to, timeoutMs, peers()),
       leased: () => true,
       full: () => false,
+      roomBytes: () => Number.MAX_SAFE_INTEGER,
       reconfigure: async () => {
         throw new Failure('UNAVAILABLE', 'there is no CLDB')
       },

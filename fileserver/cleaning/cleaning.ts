@@ -8,6 +8,7 @@ import { Failure, isFailure } from '../../protocol/failures.ts'
 import type { Environment } from '../replica/environment.ts'
 import type { ContainerReplica } from '../replica/replica.ts'
 import type { Replicas } from '../replicas.ts'
+import { segmentBytesUsual } from '../resync/sizes.ts'
 import { isBusy, isUrgent, pauseMs } from './pace.ts'
 import { type Course, emptySegment } from './segment.ts'
 import { type Candidate, victim } from './victim.ts'
@@ -16,6 +17,8 @@ const everyMs = 1000
 const pollMs = 20
 /** A container whose segment could not be emptied is left alone for this long. */
 const failedMs = 30_000
+/** A last segment with less than this part of a full one to gain is left alone. */
+const lastShareMin = 64
 
 export class Cleaning {
   readonly #environment: Environment
@@ -60,7 +63,13 @@ export class Cleaning {
       // What is not yet in the index is not known to be live or dead.
       if (next !== undefined && next.first > index.applied + 1) break
     }
-    return victim(candidates, { settled: index.applied === log.last, urgent: this.#urgent })
+    const { segmentBytes = segmentBytesUsual } = this.#environment
+    return victim(candidates, {
+      settled: index.applied === log.last,
+      urgent: this.#urgent || replica.full,
+      roomBytes: replica.roomBytes,
+      lastBytesMin: segmentBytes / lastShareMin,
+    })
   }
 
   /** @returns whether the segment is gone. */

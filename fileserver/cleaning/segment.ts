@@ -8,6 +8,7 @@
  * until the drop is.
  */
 import { assert } from '../../protocol/assert.ts'
+import { Failure } from '../../protocol/failures.ts'
 import { payloadSums } from '../../protocol/hash.ts'
 import { clientId, type Sequence } from '../../protocol/ids.ts'
 import { bare } from '../replica/addition.ts'
@@ -35,7 +36,10 @@ export type Course = {
   readonly demand: () => void
 }
 
-/** @returns how many bytes of it were moved; nothing when it cannot be dropped yet. @throws Failure of `course`, or CORRUPT */
+/**
+ * @returns how many bytes of it were moved; nothing when it cannot be dropped yet.
+ * @throws Failure of `course`, CORRUPT, or NO_SPACE when a replica has no room for what is moved.
+ */
 export async function emptySegment(
   replica: ContainerReplica,
   first: Sequence,
@@ -48,6 +52,9 @@ export async function emptySegment(
     knows: (client, number) => index.retries.find({ client: clientId(client), number }) !== undefined,
   }
   const isLast = (): boolean => log.manifest().at(-1)?.first === first
+  // What is moved out of the last segment would only get into it again.
+  if (isLast() && index.liveness.of(first).liveBytes > 0)
+    await replica.append({ ...bare, kind: 'sealSegment', stable: false, result: first, changes: [] }).acknowledged
   const last = isLast()
   const oldest = log.manifest()[0]?.first === first
   const gather = new Gathering(replica, first, state, oldest)
@@ -57,8 +64,8 @@ export async function emptySegment(
     course.demand()
     const { changes, payload, payloadBytes } = moved(held, state, oldest)
     if (changes.length > 0) {
-      // What is moved out of the last segment would only get into it again.
       if (last) return undefined
+      if (payloadBytes + batchBytesMax > replica.roomBytes) throw new Failure('NO_SPACE', 'no room to clean')
       const sums = payloadSums(payload, payloadBytes)
       const record = { ...bare, kind: 'operation', stable: false, result: 0, changes } as const
       movedBytes += payloadBytes

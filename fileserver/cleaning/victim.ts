@@ -6,6 +6,8 @@
  * Deletions are needed as long as an older segment is there, so that a segment full of them is never half dead; once
  * they outweigh, the oldest segments go, whatever is in them, until the deletions stand in the oldest.
  *
+ * The last segment goes when all of it is dead; where space is short it is sealed early and treated as any other.
+ *
  * So at rest: log <= 2.5 · live + 2 segments. (Sealed segments hold at most 2 · (live + deletions) bytes, and
  * deletions come to at most a quarter of what is live and half a segment; the last segment is the other one.)
  *
@@ -26,34 +28,45 @@ export type Candidate = {
 const neededMax = 0.5
 /** The same when the disk has little left: what is moved is packed densely, so even this gains. */
 const neededUrgentMax = 0.85
-/** A last segment smaller than this stays, dead or not. */
-const lastBytesMin = 1024 * 1024
+/** Several masters may clean onto the same disk. */
+const roomShare = 0.5
 
-/**
- * @param segments all of a log, oldest first.
- * @param settled every record of the log is in the index, so that the last segment may be dropped too.
- * @param urgent the disk has little left.
- */
+export type Situation = {
+  /** Every record of the log is in the index, so that the last segment may be dropped too. */
+  readonly settled: boolean
+  /** A disk has little left. */
+  readonly urgent: boolean
+  /** What every replica has room for: what is needed of a segment is written again before it is dropped. */
+  readonly roomBytes: number
+  /** A last segment of which less is dead stays. */
+  readonly lastBytesMin: number
+}
+
+/** @param segments all of a log, oldest first. */
 export function victim(
   segments: readonly Candidate[],
-  { settled, urgent }: { readonly settled: boolean; readonly urgent: boolean },
+  { settled, urgent, roomBytes, lastBytesMin }: Situation,
 ): Candidate | undefined {
   const last = segments.at(-1)
   if (last === undefined) return undefined
   const sealed = segments.slice(0, -1)
   const max = urgent ? neededUrgentMax : neededMax
+  const fits = (neededBytes: number): boolean => neededBytes <= roomBytes * roomShare
   let best: { segment: Candidate; score: number } | undefined
   let ageBytes = last.sizeBytes
   for (const [i, segment] of [...sealed.entries()].reverse()) {
-    const share = neededBytes(segment, i) / segment.sizeBytes
+    const bytes = neededBytes(segment, i)
+    const share = bytes / segment.sizeBytes
     const score = urgent ? 1 - share : ((1 - share) * ageBytes) / (1 + share)
-    if (share < max && (best === undefined || score > best.score)) best = { segment, score }
+    if (share < max && fits(bytes) && (best === undefined || score > best.score)) best = { segment, score }
     ageBytes += segment.sizeBytes
   }
   if (best !== undefined) return best.segment
-  const whollyDead = neededBytes(last, sealed.length) === 0
-  if (settled && whollyDead && last.sizeBytes >= lastBytesMin) return last
-  return deletionsOutweigh(sealed) ? sealed[0] : undefined
+  const lastBytes = neededBytes(last, sealed.length)
+  const pays = lastBytes === 0 || (urgent && lastBytes < last.sizeBytes * max && fits(lastBytes))
+  if (settled && pays && last.sizeBytes - lastBytes >= lastBytesMin) return last
+  const [oldest] = sealed
+  return oldest !== undefined && fits(oldest.liveBytes) && deletionsOutweigh(sealed) ? oldest : undefined
 }
 
 /** In the oldest segment a deletion has nothing left to delete. */

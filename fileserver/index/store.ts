@@ -24,21 +24,46 @@ export type Index = {
 const encodings = { keyEncoding: 'view', valueEncoding: 'view' } as const
 /** Enough that the index of a busy pool is rarely read from disk; shared by all containers. */
 const cacheBytes = 64 * 1024 * 1024
-/** Fewer, larger tables: the log has the data, so replaying more after a crash costs little. */
-const writeBufferBytes = 16 * 1024 * 1024
 
-/** @throws Failure DISK_FAILED when the directory holds no readable index. */
-export async function openIndex(directory: string): Promise<Index> {
+export type IndexOptions = {
+  /** Kept in memory before it gets a table. Few, large tables: the log has the data, so replaying more after a crash costs little. */
+  readonly bufferBytes?: number
+  /** Told once, when a write has failed. From then on every write fails. */
+  readonly broken?: (failure: Failure) => void
+}
+
+/**
+ * Writes go one at a time, and none after one that failed: `level` goes on behind what it could not write, and the next
+ * to open it would find what came later without what came before.
+ * @throws Failure DISK_FAILED when the directory holds no readable index, NO_SPACE when the disk has no room to open it.
+ */
+export async function openIndex(directory: string, options: IndexOptions = {}): Promise<Index> {
+  const { bufferBytes = 16 * 1024 * 1024, broken = () => {} } = options
   const level = new Level<Uint8Array, Uint8Array>(directory, {
     ...encodings,
     cacheSize: cacheBytes,
-    writeBufferSize: writeBufferBytes,
+    writeBufferSize: bufferBytes,
   })
   try {
     await level.open()
   } catch (error) {
-    const cause = (error as Error).cause instanceof Error ? ((error as Error).cause as Error) : (error as Error)
-    throw new Failure('DISK_FAILED', `the index in ${directory} does not open: ${cause.message}`, { cause: error })
+    throw failureOf(error, `the index in ${directory} does not open`)
+  }
+  let failed: Failure | undefined
+  let latest: Promise<void> = Promise.resolve()
+  const next = (run: () => Promise<void>): Promise<void> => {
+    const done = latest.then(async () => {
+      if (failed !== undefined) throw failed
+      try {
+        await run()
+      } catch (error) {
+        failed = failureOf(error, `the index in ${directory} cannot be written`)
+        broken(failed)
+        throw failed
+      }
+    })
+    latest = done.catch(() => {})
+    return done
   }
   return {
     get: (key) => level.getSync(key),
@@ -46,15 +71,27 @@ export async function openIndex(directory: string): Promise<Index> {
       const found = await level.iterator({ gte: from, lt: to, limit }).all()
       return found.map(([key, value]) => ({ key, value }))
     },
-    write: async (writes, durable) => {
-      const batch = level.batch()
-      for (const { key, value } of writes) {
-        if (value === undefined) batch.del(key)
-        else batch.put(key, value)
-      }
-      await batch.write({ sync: durable })
+    write: (writes, durable) =>
+      next(async () => {
+        const batch = level.batch()
+        for (const { key, value } of writes) {
+          if (value === undefined) batch.del(key)
+          else batch.put(key, value)
+        }
+        await batch.write({ sync: durable })
+      }),
+    clear: (from, to) => next(() => level.clear({ gte: from, lt: to })),
+    close: async () => {
+      await latest
+      await level.close()
     },
-    clear: (from, to) => level.clear({ gte: from, lt: to }),
-    close: () => level.close(),
   }
+}
+
+/** `level` says what the system said only in words. */
+function failureOf(error: unknown, what: string): Failure {
+  const { cause = error } = error as Error
+  const message = cause instanceof Error ? cause.message : String(cause)
+  const noSpace = /No space left on device|Disk quota exceeded/.test(message)
+  return new Failure(noSpace ? 'NO_SPACE' : 'DISK_FAILED', `${what}: ${message}`, { cause: error })
 }

@@ -2,7 +2,7 @@
  * The log of one replica: append, receive, sync, cut, find (DESIGN §3).
  *
  * Driver over `Disk`; the sequence of decisions is fixed by the records alone, so that replicas with the same records
- * have the same segment files, byte for byte: a segment is closed by the record that finds it full, never by time.
+ * have the same segment files, byte for byte: a segment is closed by the record that finds it full or says so, never by time.
  * Invariants: records are contiguous within a segment; between two segments there is a gap only where whole segments
  * were dropped; `durable` never exceeds `last`. After a failed write or sync the log takes and syncs nothing more: it
  * must be closed and opened again.
@@ -340,11 +340,11 @@ export class Log {
     return this.#starts.at(-1)?.epoch ?? epoch(0)
   }
 
-  /** The segment that takes this record: a new one when the last is full, or is the one that the record drops. */
+  /** The segment that takes this record: a new one when the last is full, or is the one that the record drops or seals. */
   #writable({ kind, result }: Pick<Header, 'kind' | 'result'>): Segment {
     const current = this.#segments.at(-1)
-    const drops = kind === 'dropSegment' && result === current?.first
-    if (current !== undefined && current.end.offset < this.#segmentBytes && !drops) return current
+    const closes = (kind === 'dropSegment' || kind === 'sealSegment') && result === current?.first
+    if (current !== undefined && current.end.offset < this.#segmentBytes && !closes) return current
     const before = { next: this.next, chain: this.chain, previous: current?.first ?? sequence(0) }
     const segment = createSegment(this.#disk, this.#directory, this.container, before)
     this.#segments.push(segment)

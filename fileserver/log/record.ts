@@ -40,8 +40,9 @@ export const magicOffset = 8
 export const magicBytes = Buffer.from([0x48, 0x46, 0x52, 0x31])
 const behindMax = 65_535
 
-export type RecordKind = 'epochStart' | 'operation' | 'dropSegment'
-const kinds: readonly (RecordKind | undefined)[] = [undefined, 'epochStart', 'operation', 'dropSegment']
+/** `sealSegment`: nothing, but the last segment, which `result` names, takes no more. */
+export type RecordKind = 'epochStart' | 'operation' | 'dropSegment' | 'sealSegment'
+const kinds: readonly (RecordKind | undefined)[] = [undefined, 'epochStart', 'operation', 'dropSegment', 'sealSegment']
 
 /** The fixed part of a record's head. */
 export type Header = {

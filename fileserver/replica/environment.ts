@@ -29,6 +29,8 @@ export type Environment = {
   readonly leased: () => boolean
   /** Whether the disk has so little left that only deletions are taken. */
   readonly full: () => boolean
+  /** What may still be appended here before nothing is taken any more, deletions neither. */
+  readonly roomBytes: () => number
   /** Asks the CLDB for the next configuration; it fails with CONFLICT when there is a newer one already. */
   readonly reconfigure: (
     container: ContainerId,

@@ -13,13 +13,15 @@ import type { Turn } from '../resync/resyncs.ts'
 import { type Sizes, sizesOf } from '../resync/sizes.ts'
 import type { Environment } from './environment.ts'
 import { match, OwnDamage } from './match.ts'
-import { type Batch, Sender } from './sender.ts'
+import { type Batch, Sender, type Space } from './sender.ts'
 import type { Event, Replica } from './step.ts'
 import type { Storage } from './storage.ts'
 
 /** Between two attempts to reach an in-sync member. */
 const againMs = 50
 const connectMs = 1000
+/** A replica whose disk is full is not brought up for so long. */
+const noSpaceMs = 10_000
 
 export type MembersOptions = {
   readonly environment: Environment
@@ -39,7 +41,9 @@ export class Members {
   readonly #options: MembersOptions
   readonly #senders = new Map<ServerId, Sender>()
   readonly #sizes: Sizes
-  readonly #full = new Set<ServerId>()
+  readonly #spaces = new Map<ServerId, Space>()
+  /** Until when those whose disk was full are not brought up. */
+  readonly #refusedMs = new Map<ServerId, number>()
   readonly #turns = new Map<ServerId, Turn>()
 
   constructor(options: MembersOptions) {
@@ -49,7 +53,12 @@ export class Members {
 
   /** Whether a member has no room for more than deletions. */
   get full(): boolean {
-    return this.#full.size > 0
+    return [...this.#spaces.values()].some(({ full }) => full)
+  }
+
+  /** What every member still has room for. */
+  get roomBytes(): number {
+    return Math.min(...[...this.#spaces.values()].map(({ roomBytes }) => roomBytes))
   }
 
   /** Whether new writes have to wait, so that a member can catch up at all. */
@@ -72,7 +81,7 @@ export class Members {
 
   nudge(durable: boolean): void {
     // A full member gets no more writes, in whose answers it could say that it has room again: it is asked.
-    for (const [server, sender] of this.#senders) sender.nudge(durable || this.#full.has(server))
+    for (const [server, sender] of this.#senders) sender.nudge(durable || this.#spaces.get(server)?.full === true)
   }
 
   close(): void {
@@ -80,7 +89,8 @@ export class Members {
     this.#senders.clear()
     for (const turn of this.#turns.values()) turn.end()
     this.#turns.clear()
-    this.#full.clear()
+    this.#spaces.clear()
+    this.#refusedMs.clear()
   }
 
   /** Brings a member to our log and streams to it, until it fails. */
@@ -104,6 +114,7 @@ export class Members {
           inSync,
           clock,
           turn: async () => {
+            this.#demandRoom(server)
             counters.resyncs += 1
             const turn = await this.#turn(server)
             if (turn === undefined) throw new Failure('STALE_EPOCH', `epoch ${epoch} is over`)
@@ -111,11 +122,14 @@ export class Members {
           },
         })
         if (core().epoch !== epoch) return
-        const lags = !inSync && new Pieces(storage.log, sequence(last + 1)).gapBytes() > this.#sizes.joinBytes
-        if (lags && (await this.#turn(server)) === undefined) return
+        const gapBytes = inSync ? 0 : new Pieces(storage.log, sequence(last + 1)).gapBytes()
+        // On full disks only deletions are written: a replica that missed some of those may come back.
+        const slips = this.#refusedMs.has(server) && last > 0 && gapBytes <= this.#sizes.slightBytes
+        if (!inSync && !slips) this.#demandRoom(server)
+        if (gapBytes > this.#sizes.joinBytes && (await this.#turn(server)) === undefined) return
         if (core().epoch !== epoch) return
         this.#options.dispatch({ type: 'matched', epoch, server, last })
-        this.#stream(server, epoch, connection, last, inSync)
+        this.#stream(server, epoch, connection, last, !inSync && !slips)
         return
       } catch (error) {
         if (core().epoch !== epoch) return
@@ -137,6 +151,14 @@ export class Members {
     }
   }
 
+  #waits(server: ServerId): boolean {
+    return this.#options.environment.clock.monotonicMs() < (this.#refusedMs.get(server) ?? 0)
+  }
+
+  #demandRoom(server: ServerId): void {
+    if (this.#waits(server)) throw new Failure('NO_SPACE', `the disk of server ${server} was full a moment ago`)
+  }
+
   /** Waits until this server may bring up the replica there. @returns nothing when the epoch is over before. */
   async #turn(server: ServerId): Promise<Turn | undefined> {
     const { environment, container, core } = this.#options
@@ -146,7 +168,7 @@ export class Members {
     return (await turn.granted) ? turn : undefined
   }
 
-  #stream(server: ServerId, epoch: Epoch, connection: Connection, last: number, inSync: boolean): void {
+  #stream(server: ServerId, epoch: Epoch, connection: Connection, last: number, resyncing: boolean): void {
     const { environment, container, storage, core, dispatch } = this.#options
     const stream = {
       container,
@@ -156,14 +178,13 @@ export class Members {
       clock: environment.clock,
       resyncs: environment.resyncs,
       sizes: this.#sizes,
-      resyncing: !inSync,
+      resyncing,
       turn: this.#turns.get(server),
       timeoutMs: environment.limits.replicaTimeoutMs,
       committed: () => core().committed,
       appended: () => core().appended,
-      acknowledged: (appended: Event & { type: 'acknowledged' }, full: boolean) => {
-        if (full) this.#full.add(server)
-        else this.#full.delete(server)
+      acknowledged: (appended: Event & { type: 'acknowledged' }, space: Space) => {
+        this.#spaces.set(server, space)
         dispatch(appended)
         this.#options.released()
       },
@@ -193,7 +214,9 @@ export class Members {
     this.#senders.delete(server)
     this.#turns.get(server)?.end()
     this.#turns.delete(server)
-    this.#full.delete(server)
+    this.#spaces.delete(server)
+    if (failure.failure === 'NO_SPACE' && !this.#waits(server))
+      this.#refusedMs.set(server, environment.clock.monotonicMs() + noSpaceMs)
     const fields = { container, epoch, server, failure: failure.message }
     environment.log[member.inSync ? 'warn' : 'debug'](fields, 'a replica does not follow')
     dispatch({ type: 'failed', epoch, server })

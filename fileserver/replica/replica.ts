@@ -98,6 +98,11 @@ export class ContainerReplica {
     return this.#environment.full() || this.#members.full
   }
 
+  /** What may still be appended, here and at every member. */
+  get roomBytes(): number {
+    return Math.min(this.#environment.roomBytes(), this.#members.roomBytes)
+  }
+
   /** The CLDB's word on the container's configuration. */
   assign(location: Location): void {
     this.#guard(() => {

@@ -20,6 +20,9 @@ import type { Event } from './step.ts'
 /** A throttled replica may take so many times as long as another to answer. */
 const patience = 4
 
+/** What a replica's server has left: `full` when it takes only deletions, nothing at all without room. */
+export type Space = { readonly full: boolean; readonly roomBytes: number }
+
 /** Consecutive records, as they are in the log. */
 export type Batch = {
   readonly first: Sequence
@@ -38,7 +41,7 @@ export type Stream = {
   readonly clock: Clock
   readonly resyncs: Resyncs
   readonly sizes: Sizes
-  /** It is not in sync: it catches up behind what is written. */
+  /** It is not in sync, and catches up behind what is written before it joins. */
   readonly resyncing: boolean
   /** Its turn, where it had to wait for one. */
   readonly turn: Turn | undefined
@@ -46,8 +49,7 @@ export type Stream = {
   readonly committed: () => Sequence
   /** The last record that is written to the log, and not only gathered for it. */
   readonly appended: () => Sequence
-  /** `full`: the replica has no room for more than deletions. */
-  readonly acknowledged: (event: Event & { type: 'acknowledged' }, full: boolean) => void
+  readonly acknowledged: (event: Event & { type: 'acknowledged' }, space: Space) => void
   /** The replica lacks so little that answers may wait for it: from now on it takes what it is pushed. */
   readonly caughtUp: () => void
   readonly failed: (failure: Failure) => void
@@ -63,7 +65,8 @@ export class Sender {
   #reading = false
   /** How it catches up, until it has joined. */
   #rounds: Rounds | undefined
-  #caughtUp = false
+  /** Asked to make everything durable once it was all on its way; again when it has joined. */
+  #asked = false
   #doneBytes = 0
   #unsyncedBytes = 0
   #closed = false
@@ -169,14 +172,15 @@ export class Sender {
     this.#rounds = streamed(this.#rounds, bytes, gapBytes)
     if (!roundIsOver || gapBytes > sizes.joinBytes) return
     this.#rounds = undefined
+    this.#asked = false
     turn?.end()
     caughtUp()
   }
 
   /** Everything is on its way. */
   #end(): void {
-    if (this.#caughtUp || this.#next <= this.#stream.appended()) return
-    this.#caughtUp = true
+    if (this.#asked || this.#next <= this.#stream.appended()) return
+    this.#asked = true
     this.nudge(true)
   }
 
@@ -194,8 +198,8 @@ export class Sender {
         this.#inFlightBytes -= bytes
         release()
         if (this.#closed) return
-        const { appended, durable, full } = reply
-        this.#stream.acknowledged({ type: 'acknowledged', epoch, server, appended, durable }, full)
+        const { appended, durable, full, roomBytes } = reply
+        this.#stream.acknowledged({ type: 'acknowledged', epoch, server, appended, durable }, { full, roomBytes })
         this.catchUp()
       },
       (error) => this.#refused(error, batch),

@@ -146,10 +146,11 @@ export class Copying {
 
   async #fetch({ first }: SegmentInfo, file: File, runs: readonly Run[]): Promise<void> {
     const { environment, container, source } = this.#options
-    const { resyncs, clock, counters } = environment
+    const { resyncs, clock, counters, full } = environment
     const waiting = [...runs].reverse()
     const one = async (): Promise<void> => {
       for (let run = waiting.pop(); run !== undefined; run = waiting.pop()) {
+        if (full()) throw new Failure('NO_SPACE', 'the disk is full: the copy goes on when there is room')
         resyncs.admit(container)
         const waitMs = resyncs.receives(run.length)
         if (waitMs > 0) await pause(clock, waitMs)

@@ -13,6 +13,8 @@ export type Sizes = {
   readonly slowWindowBytes: number
   /** A replica that lacks no more than this may join: answers wait until so much has been streamed, some 50 ms. */
   readonly joinBytes: number
+  /** A replica on a full disk may take so much all the same. */
+  readonly slightBytes: number
   /** What was sent to a resyncing replica is made durable each time it got so much. */
   readonly syncBytes: number
 }
@@ -25,5 +27,6 @@ export const sizesOf = (segmentBytes = segmentBytesUsual): Sizes => ({
   windowBytes: segmentBytes / 4,
   slowWindowBytes: segmentBytes / 8,
   joinBytes: segmentBytes / 8,
+  slightBytes: segmentBytes / 64,
   syncBytes: segmentBytes / 2,
 })

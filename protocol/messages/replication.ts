@@ -59,17 +59,18 @@ export const replication = {
      * Payload: whole records, byte for byte, the first of which is `first`. No payload: only news of `committed`, or
      * a request to sync. Answered when appended, or, with `durable`, when everything so far is durable. `resync`: old
      * records for a replica that is not in sync, which the receiver slows down as it likes; OVERLOADED when it brings up
-     * enough others.
+     * enough others. NO_SPACE where the disk has no room for them. The answer says whether there is room for more than
+     * deletions (`full`), and for how much before nothing is taken any more (`roomBytes`).
      */
     append: call(
       0x0204,
       message({ container, epoch, first: sequenceShape, committed: sequenceShape, durable: boolean, resync: boolean }),
-      message({ appended: sequenceShape, durable: sequenceShape, full: boolean }),
+      message({ appended: sequenceShape, durable: sequenceShape, full: boolean, roomBytes: natural() }),
     ),
     /**
      * Make the replica anew from these segments of the master, as they were at `committed`; `starts` tells of the epochs
      * up to there, of which segments may be gone. Answered when it has begun, in place of any that was under way.
-     * OVERLOADED when enough others are.
+     * OVERLOADED when enough others are; NO_SPACE, with nothing changed, where the disk is full.
      */
     install: call(
       0x0205,

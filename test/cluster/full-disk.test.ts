@@ -6,17 +6,16 @@
  * has room again, writes succeed, and every container has its full in-sync set. Then all pools are on the full disk:
  * writes are refused at once, what was written can be read and removed, and writes succeed when there is room again.
  */
-import { execFileSync } from 'node:child_process'
 import { rmSync } from 'node:fs'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
-import t, { type Test } from 'tap'
+import t from 'tap'
 import { type Client, connect } from '../../client/index.ts'
 import { Failure } from '../../protocol/failures.ts'
 import { withCluster } from '../harness/cluster.ts'
 import { bytesOf } from '../harness/ledger.ts'
 import { needs } from '../harness/needs.ts'
-import { makeLoopDisk } from '../harness/power.ts'
+import { fillDisk, makeLoopDisk } from '../harness/power.ts'
 import { until } from '../harness/processes.ts'
 import { makeScratch } from '../harness/scratch.ts'
 
@@ -53,7 +52,7 @@ t.test('a full disk loses nothing, and the cluster goes on when space returns', 
     t.strictSame(refused, [], 'there is space at first')
 
     const filler = join(disk.directory, 'filler')
-    fill(t, filler)
+    fillDisk(filler)
     for (let i = 0; i < 16; i++) await write(`during-${i}`)
     t.comment(`with one full disk: ${refused.length} of 16 files were refused with NO_SPACE`)
     t.strictSame(await differing(client, written), [], 'every file that was written is read back')
@@ -96,7 +95,7 @@ t.test('when every disk is full, writes say so and all else goes on', needs('roo
       await write('first')
       await write('second')
       const filler = join(disk.directory, 'filler')
-      fill(t, filler)
+      fillDisk(filler)
       await t.rejects(write('third'), { failure: 'NO_SPACE', code: 'ENOSPC' })
       await t.rejects(client.fs.writeFile('/small', 'x'), { failure: 'NO_SPACE', code: 'ENOSPC' })
       t.strictSame(await differing(client, ['first']), [], 'what was written can be read')
@@ -128,12 +127,6 @@ const settled = [
     throw error
   },
 ] as const
-
-/** Fills the disk to the last byte. */
-function fill(t: Test, filler: string): void {
-  // It ends with "no space left on device": that is what it is for.
-  t.throws(() => execFileSync('dd', ['if=/dev/zero', `of=${filler}`, 'bs=64k'], { stdio: 'ignore' }))
-}
 
 async function differing(client: Client, names: readonly string[]): Promise<readonly string[]> {
   const bad: string[] = []

@@ -41,6 +41,9 @@ export class Node {
   readonly replicas: Replicas
   readonly #handlers: Record<string, Handler>
   cut = false
+  /** What its disk says. */
+  full = false
+  roomBytes = Number.MAX_SAFE_INTEGER
   /** Names of the calls that came, in order. */
   readonly calls: string[] = []
 
@@ -59,7 +62,8 @@ export class Node {
       random: Math.random,
       connect: async (to) => nodes.connect(this, to),
       leased: () => true,
-      full: () => false,
+      full: () => this.full,
+      roomBytes: () => this.roomBytes,
       reconfigure: async (_container, epoch, remove, add) => {
         nodes.asked.push({ server, remove, add })
         return nodes.reconfigured(epoch, remove, add)

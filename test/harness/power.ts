@@ -4,9 +4,9 @@
  * Not pure: needs root and loop devices. The cut is ext4's own shutdown (ioctl FS_IOC_GOINGDOWN without a flush of
  * the journal): from then on every call on the filesystem fails, and what was never synced is gone at the next mount.
  */
-import { execFileSync } from 'node:child_process'
-import { mkdirSync, rmdirSync, truncateSync, writeFileSync } from 'node:fs'
-import { join } from 'node:path'
+import { execFileSync, spawnSync } from 'node:child_process'
+import { mkdirSync, rmdirSync, statfsSync, statSync, truncateSync, writeFileSync } from 'node:fs'
+import { dirname, join } from 'node:path'
 import { atExit } from './cleanup.ts'
 
 export type LoopDisk = {
@@ -54,5 +54,15 @@ export function makeLoopDisk(parent: string, name: string, sizeBytes: number): L
       cutOff = false
     },
     remove,
+  }
+}
+
+/** Makes a file of all that its disk has free, at once: what others give up later stays free. */
+export function fillDisk(path: string): void {
+  const { bsize, bavail } = statfsSync(dirname(path))
+  const sizeBytes = statSync(path, { throwIfNoEntry: false })?.size ?? 0
+  for (let bytes = bsize * bavail; bytes > 0; bytes -= 8 * bsize) {
+    const { status } = spawnSync('fallocate', ['--offset', `${sizeBytes}`, '--length', `${bytes}`, path])
+    if (status === 0) return
   }
 }

@@ -195,7 +195,7 @@ export const replicationSamples: Samples<typeof replication.calls> = {
       durable: true,
       resync: false,
     },
-    reply: { appended: sequence(12), durable: sequence(11), full: false },
+    reply: { appended: sequence(12), durable: sequence(11), full: false, roomBytes: 1_048_576 },
   },
   install: {
     request: {

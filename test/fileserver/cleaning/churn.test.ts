@@ -40,7 +40,11 @@ const state = async (node: Node): Promise<Record<string, string>> =>
 const isClean = ({ replica: { storage } }: Node): boolean => {
   const { log, index } = storage
   const segments = log.manifest().map(({ first, sizeBytes }) => ({ first, sizeBytes, ...index.liveness.of(first) }))
-  return index.applied === log.last && victim(segments, { settled: true, urgent: false }) === undefined
+  return (
+    index.applied === log.last &&
+    victim(segments, { settled: true, urgent: false, roomBytes: Number.MAX_SAFE_INTEGER, lastBytesMin: 2 ** 20 }) ===
+      undefined
+  )
 }
 
 /** Mostly bytes, all over three objects; some keys and deletions. */

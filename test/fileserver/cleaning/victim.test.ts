@@ -15,7 +15,7 @@ const log = (shares: readonly (readonly [number, number])[]): Candidate[] =>
     liveBytes: live * 20.48 * kib,
     deletionBytes: deletions * 20.48 * kib,
   }))
-const settled = { settled: true, urgent: false }
+const settled = { settled: true, urgent: false, roomBytes: 1000 * 2048 * kib, lastBytesMin: 1024 * kib }
 
 for (const [shares, expected, why] of [
   [[], undefined, 'an empty log'],
@@ -97,7 +97,7 @@ for (const [shares, expected, why] of [
   t.equal(victim(log(shares), settled)?.first, expected === undefined ? undefined : 1 + expected * 100, why)
 
 t.test('while records are on their way, the last segment stays', async (t) => {
-  t.equal(victim(log([[0, 0]]), { settled: false, urgent: false }), undefined)
+  t.equal(victim(log([[0, 0]]), { ...settled, settled: false }), undefined)
   t.equal(
     victim(
       log([[0, 0]]).map((one) => ({ ...one, sizeBytes: 1000 * kib })),
@@ -115,7 +115,42 @@ t.test('where space is short, more pays, and what gives back most comes first', 
     [95, 0],
   ])
   t.equal(victim(segments, settled), undefined)
-  t.equal(victim(segments, { settled: true, urgent: true })?.first, 101)
+  t.equal(victim(segments, { ...settled, urgent: true })?.first, 101)
+})
+
+t.test('where space is short, the last segment is cleaned too', async (t) => {
+  const urgent = { ...settled, urgent: true }
+  const last = log([
+    [90, 0],
+    [40, 0],
+  ])
+  t.equal(victim(last, settled), undefined)
+  t.equal(victim(last, urgent)?.first, 101)
+  t.equal(victim(last, { ...urgent, settled: false }), undefined, 'not while records are on their way')
+  t.equal(victim(log([[55, 0]]), urgent), undefined, 'nor for little')
+})
+
+t.test('what is needed of a segment has to find room before it gives any', async (t) => {
+  const segments = log([
+    [40, 0],
+    [20, 0],
+    [95, 0],
+  ])
+  const room = (share: number) => ({ ...settled, urgent: true, roomBytes: share * 20.48 * kib })
+  t.equal(victim(segments, room(1000))?.first, 101)
+  t.equal(victim(segments, room(41))?.first, 101)
+  t.equal(victim(segments, room(39)), undefined)
+  t.equal(
+    victim(
+      log([
+        [0, 0],
+        [95, 0],
+      ]),
+      room(0),
+    )?.first,
+    1,
+    'what is dead needs none',
+  )
 })
 
 t.test('it comes to an end, and then the log is within its bound', async (t) => {

@@ -43,6 +43,7 @@ const records = {
     committed: 2 ** 50 - 300,
   },
   dropSegment: { draft: draft({ kind: 'dropSegment', result: 40 }), sequence: 100_000, committed: 2 },
+  sealSegment: { draft: draft({ kind: 'sealSegment', stable: false, result: 40 }), sequence: 100_000, committed: 2 },
 }
 
 const headOf = ({ draft, sequence, committed }: (typeof records)[keyof typeof records]): Buffer =>

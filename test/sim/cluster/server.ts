@@ -10,6 +10,7 @@ import { Membership } from '../../../fileserver/membership.ts'
 import { format } from '../../../fileserver/names/operations.ts'
 import type { Disk } from '../../../fileserver/pool/disk.ts'
 import { openPool, saveIdentity } from '../../../fileserver/pool/pool.ts'
+import { floorBytesOf } from '../../../fileserver/pool/room.ts'
 import type { Environment, Limits } from '../../../fileserver/replica/environment.ts'
 import type { ContainerReplica } from '../../../fileserver/replica/replica.ts'
 import { Replicas } from '../../../fileserver/replicas.ts'
@@ -182,6 +183,7 @@ export class Server {
       },
       leased: () => membership.leased,
       full: () => disk.space().freeBytes < reserveBytes,
+      roomBytes: () => Math.max(0, disk.space().freeBytes - floorBytesOf(reserveBytes)),
       reconfigure: async (container, epoch, remove, add) => {
         const request = { server: identity.server, incarnation, container, epoch, remove, add }
         const { location } = await cldb.call(control.calls.reconfigure, request, controlTimeoutMs)
