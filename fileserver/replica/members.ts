@@ -53,7 +53,8 @@ export class Members {
 
   /** Whether a member has no room for more than deletions. */
   get full(): boolean {
-    return [...this.#spaces.values()].some(({ full }) => full)
+    for (const { full } of this.#spaces.values()) if (full) return true
+    return false
   }
 
   /** What every member still has room for. */
