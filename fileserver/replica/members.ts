@@ -59,7 +59,9 @@ export class Members {
 
   /** What every member still has room for. */
   get roomBytes(): number {
-    return Math.min(...[...this.#spaces.values()].map(({ roomBytes }) => roomBytes))
+    let least = Number.POSITIVE_INFINITY
+    for (const { roomBytes } of this.#spaces.values()) least = Math.min(least, roomBytes)
+    return least
   }
 
   /** Whether new writes have to wait, so that a member can catch up at all. */
