@@ -67,7 +67,8 @@ export async function startFileserver(config: FileserverConfig): Promise<Running
     process.exit(1)
   }
   const bufferBytes = indexBufferBytesOf(config.reserveBytes)
-  const open = (): Promise<Index> => openIndex(`${config.directory}/index`, { bufferBytes, broken })
+  const open = (): Promise<Index> =>
+    openIndex(`${config.directory}/index`, { bufferBytes, before: () => room.look(), broken })
   const index = await openOnFullDisk(open, disk, config.directory, spares)
   const cldb = connectCldb({ addresses: config.cldb, clock })
   const transport = tcpTransport({ role: 'fileserver', cluster: () => cluster, clock, log })

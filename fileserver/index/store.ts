@@ -28,6 +28,8 @@ const cacheBytes = 64 * 1024 * 1024
 export type IndexOptions = {
   /** Kept in memory before it gets a table. Few, large tables: the log has the data, so replaying more after a crash costs little. */
   readonly bufferBytes?: number
+  /** Called before every write: whoever knows of room to give up does so now. */
+  readonly before?: () => void
   /** Told once, when a write has failed. From then on every write fails. */
   readonly broken?: (failure: Failure) => void
 }
@@ -38,7 +40,7 @@ export type IndexOptions = {
  * @throws Failure DISK_FAILED when the directory holds no readable index, NO_SPACE when the disk has no room to open it.
  */
 export async function openIndex(directory: string, options: IndexOptions = {}): Promise<Index> {
-  const { bufferBytes = 16 * 1024 * 1024, broken = () => {} } = options
+  const { bufferBytes = 16 * 1024 * 1024, before = () => {}, broken = () => {} } = options
   const level = new Level<Uint8Array, Uint8Array>(directory, {
     ...encodings,
     cacheSize: cacheBytes,
@@ -55,6 +57,7 @@ export async function openIndex(directory: string, options: IndexOptions = {}): 
     const done = latest.then(async () => {
       if (failed !== undefined) throw failed
       try {
+        before()
         await run()
       } catch (error) {
         failed = failureOf(error, `the index in ${directory} cannot be written`)

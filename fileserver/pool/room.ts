@@ -61,6 +61,17 @@ export class Room {
     return Math.max(0, this.#freeBytes() + this.#spares.running.heldBytes - floorBytesOf(this.#reserveBytes))
   }
 
+  /** Looks now, and gives up the spare file where next to nothing is left: the disk may have been filled at one stroke. */
+  look(): void {
+    this.#seen = { ...this.#seen, atMs: Number.NEGATIVE_INFINITY }
+    try {
+      this.#freeBytes()
+    } catch (error) {
+      // A disk that does not say what is free may take the write all the same.
+      if (!isFailure(error)) throw error
+    }
+  }
+
   #freeBytes(): number {
     const now = this.#clock.monotonicMs()
     const writtenBytes = this.#writtenBytes()

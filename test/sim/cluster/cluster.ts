@@ -291,6 +291,7 @@ export class Cluster implements World {
     for (const entry of log.entries(0 as never)) {
       const { sequence, chain, kind } = entry.header
       if (kind === 'dropSegment') this.timeline.tally.add('segments dropped')
+      if (kind === 'sealSegment') this.timeline.tally.add('segments sealed')
       this.#compare('the log at rest', replica.container, sequence, chain)
       known.delete(sequence)
     }
