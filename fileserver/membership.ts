@@ -78,7 +78,7 @@ export class Membership {
     for (;;) {
       const sentMs = clock.monotonicMs()
       try {
-        const request = { ...this.#presence, ...disk.space(), server: self, replicas: this.#replicas.registered() }
+        const request = { ...this.#presence, ...disk.space(), server: self, ...this.#replicas.registered() }
         const reply = await this.#cldb.call(register, request, registerTimeoutMs)
         this.#leaseMs = reply.leaseMs
         this.#sizes.clear()

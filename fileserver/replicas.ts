@@ -81,10 +81,11 @@ export class Replicas {
     return this.#replicas.has(container)
   }
 
-  /** What is here for the CLDB to count on, with the epochs that are known; also what is only to be opened later. */
-  registered(): { container: ContainerId; epoch: Epoch }[] {
+  /** What is here for the CLDB to count on, with the epochs that are known, also what is only to be opened later; and what is damaged. */
+  registered(): { replicas: { container: ContainerId; epoch: Epoch }[]; damaged: ContainerId[] } {
     const open = [...this.#replicas.values()].map(({ container, core }) => ({ container, epoch: core.epoch }))
-    return [...open, ...[...this.#waiting.keys()].map((container) => ({ container, epoch: epoch(0) }))]
+    const later = [...this.#waiting.keys()].map((container) => ({ container, epoch: epoch(0) }))
+    return { replicas: [...open, ...later], damaged: [...this.#damaged.keys()] }
   }
 
   /** The CLDB's word. A container that does not exist yet is made here. */

@@ -63,7 +63,7 @@ function welcome(draft: Draft, request: Registration, known: Server | undefined)
     pending: undefined,
     retired: [...(known?.retired ?? []), ...over].slice(-retiredMax),
   })
-  noteStrays(draft, id, held)
+  noteStrays(draft, id, new Set([...held, ...request.damaged]))
   for (const container of draft.state.containersOf.get(id) ?? []) {
     draft.attend(container)
     returned(draft, draft.containers.get(container)!, id, held.has(container), sameProcess)
@@ -88,7 +88,7 @@ function missingReplicas(draft: Draft, id: ServerId, held: ReadonlySet<Container
   return missing
 }
 
-/** Replicas listed by the server that no configuration names. Ids that we never gave out are not ours to discard. */
+/** Replicas, and what is left of some, that no configuration names. Ids that we never gave out are not ours to discard. */
 function noteStrays(draft: Draft, id: ServerId, held: ReadonlySet<ContainerId>): void {
   for (const container of draft.state.strays.keys()) draft.forgetStray(container, id)
   for (const container of held) {

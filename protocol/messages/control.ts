@@ -123,6 +123,8 @@ export const control = {
         capacityBytes: natural(),
         freeBytes: natural(),
         replicas: list(message({ container, epoch: epochShape }), replicasMax),
+        /** What is left of replicas that nobody can count on: copies that were not finished, and what the disk has spoiled. */
+        damaged: list(container, replicasMax),
       }),
       message({ cluster: text(64), leaseMs: natural(), heartbeatMs: natural() }),
     ),

@@ -2,6 +2,7 @@
  * Claims about the number of replicas: targets for missing ones, surplus and strays dropped.
  */
 import t from 'tap'
+import { containerId } from '../../protocol/ids.ts'
 import { beat, numberOf, numbersOf, server, World } from './world.ts'
 
 /** `count` servers and the container 1 of a volume, known to be made. */
@@ -59,6 +60,17 @@ t.test('a dead server', async (t) => {
     t.strictSame(discards(world), [{ type: 'discard', server: server(others[0]!), container: 1 }])
     world.send({ type: 'assignments', request: { server: server(others[0]!), incarnation: 2 } })
     t.equal(discards(world).length, 1, 'and is told again when its stream opens anew')
+  })
+
+  t.test('that returns too late discards what was left of a copy', async (t) => {
+    const { world, master, others } = cluster(4)
+    const [target] = outside(4, world) as [number]
+    world.kill(others[0]!)
+    world.pass(8000)
+    world.reconfigure(1, master, [], [target])
+    world.join(others[0]!, 2, [], { damaged: [containerId(1)] })
+    world.send({ type: 'repair' })
+    t.strictSame(discards(world), [{ type: 'discard', server: server(others[0]!), container: 1 }])
   })
 
   t.test('that returns while replicas are missing is used in preference', async (t) => {

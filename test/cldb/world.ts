@@ -35,6 +35,7 @@ export const registration = (
   capacityBytes: 1e12,
   freeBytes: 5e11,
   replicas: replicas.map((id) => ({ container: containerId(id), epoch: epoch(1) })),
+  damaged: [],
   ...more,
 })
 

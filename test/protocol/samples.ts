@@ -234,6 +234,7 @@ export const controlSamples: Samples<typeof control.calls> = {
       capacityBytes: 2 ** 42,
       freeBytes: 2 ** 41,
       replicas: [{ container: containerId(17), epoch: epoch(9) }],
+      damaged: [containerId(18)],
     },
     reply: { cluster: 'c0ffee', leaseMs: 2000, heartbeatMs: 500 },
   },

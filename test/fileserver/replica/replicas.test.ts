@@ -152,7 +152,7 @@ t.test('a replica that cannot be opened just now is not made anew either', async
   rmSync(state)
   mkdirSync(state)
   await new Promise((resolve) => setTimeout(resolve, 1200))
-  t.strictSame(a.replicas.registered(), [{ container, epoch: 0 }], 'the CLDB counts on it still')
+  t.strictSame(a.replicas.registered().replicas, [{ container, epoch: 0 }], 'the CLDB counts on it still')
   await nodes.configure(2, [a])
   t.equal(segmentFiles(a.directory).length, 1)
   rmSync(state, { recursive: true })

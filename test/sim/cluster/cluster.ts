@@ -5,7 +5,7 @@
 import type { ContainerReplica } from '../../../fileserver/replica/replica.ts'
 import { AssertionError } from '../../../protocol/assert.ts'
 import { isFailure } from '../../../protocol/failures.ts'
-import type { ContainerId } from '../../../protocol/ids.ts'
+import type { ContainerId, ServerId } from '../../../protocol/ids.ts'
 import type { Log } from '../../../protocol/logging.ts'
 import { control } from '../../../protocol/messages/control.ts'
 import { Problems } from '../checker/problems.ts'
@@ -252,6 +252,16 @@ export class Cluster implements World {
           return `container ${container}: ${inSync[0]} has segments ${segmentsOf(first!)}, ${inSync[i]} has ${segmentsOf(replica)}`
       }
     }
+    return this.#stray(state.containers)
+  }
+
+  /** @returns a replica, or what is left of one, that no configuration names. */
+  #stray(containers: ReadonlyMap<ContainerId, { readonly inSync: readonly ServerId[] }>): string | undefined {
+    for (const { name, id, disk } of this.servers)
+      for (const path of disk.contents('/pool/containers/').keys()) {
+        const container = Number(path.split('/')[3]) as ContainerId
+        if (!containers.get(container)?.inSync.includes(id)) return `${name} holds ${path}, which is not its own`
+      }
     return undefined
   }
 

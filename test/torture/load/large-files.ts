@@ -95,7 +95,7 @@ export function largeFiles({ directory, writer, reader, random, tally, problem, 
     for (const [index, { possible, durable }] of cells.entries()) {
       // Beyond the end is as never written.
       const cell = Buffer.alloc(cellBytes)
-      found.copy(cell, 0, index * cellBytes, (index + 1) * cellBytes)
+      cell.set(found.subarray(index * cellBytes, (index + 1) * cellBytes))
       const allowed = [...new Set(retired ? [...possible, ...durable] : possible)]
       if (allowed.some((version) => cellContent(path, index, version).equals(cell))) continue
       older ||= durable.some((version) => cellContent(path, index, version).equals(cell))

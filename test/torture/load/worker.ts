@@ -25,7 +25,14 @@ const timeoutMs = 90_000
 const pauseMs = 20
 const pauseAfterFailureMs = 200
 /** What a cluster under torture may answer; anything else is a problem. */
-const expected: readonly FailureCode[] = ['NO_SPACE', 'DEADLINE', 'UNAVAILABLE', 'TOO_FEW_REPLICAS', 'UNSYNCED_LOST']
+const expected: readonly FailureCode[] = [
+  'NO_SPACE',
+  'DEADLINE',
+  'UNAVAILABLE',
+  'NOT_READY',
+  'TOO_FEW_REPLICAS',
+  'UNSYNCED_LOST',
+]
 
 const tell = (told: Told): void => void process.stdout.write(`${JSON.stringify(told)}\n`)
 const problem = (line: string): void => tell({ type: 'problem', line: `${name}: ${line}` })
