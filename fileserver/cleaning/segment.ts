@@ -57,6 +57,7 @@ export async function emptySegment(
     await replica.append({ ...bare, kind: 'sealSegment', stable: false, result: first, changes: [] }).acknowledged
   const last = isLast()
   const oldest = log.manifest()[0]?.first === first
+  const looked = log.last
   const gather = new Gathering(replica, first, state, oldest)
   let movedBytes = 0
   while (!gather.done) {
@@ -76,7 +77,7 @@ export async function emptySegment(
   const end = log.last
   await course.until(() => index.applied >= end)
   course.demand()
-  if (last && (!isLast() || log.last !== end)) return undefined
+  if (last && (!isLast() || log.last !== looked)) return undefined
   assert(index.liveness.of(first).liveBytes === 0, `nothing is left in segment ${first} that is live`)
   const changes = gather.calls.filter((call) => live(call, state, oldest).length > 0)
   await replica.append({ ...bare, kind: 'dropSegment', stable: true, result: first, changes }).acknowledged
