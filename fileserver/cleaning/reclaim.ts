@@ -55,6 +55,7 @@ export class Reclaim {
           ticket: { client: this.#client, number, oldest, epoch },
           chunk,
           keepBytes,
+          cut: orphan.cut,
         })
         return this.#containers
           .call(chunk.container, trimChunk, request, { timeoutMs })

@@ -20,17 +20,26 @@ import {
   type Request,
 } from './mutation.ts'
 
-/** Chunk bytes of the file at `fromBytes` and beyond are to be forgotten; in chunks below `next` they are. */
-export type Trim = { readonly fromBytes: number; readonly next: number }
+/**
+ * Chunk bytes of the file at `fromBytes` and beyond are to be forgotten; in chunks below `next` they are. `cut` is higher
+ * than that of every earlier trim of the file, what comes late of which must take no byte that was written since; 0 when the
+ * file is gone.
+ */
+export type Trim = { readonly fromBytes: number; readonly next: number; readonly cut: number }
 
 export function encodeTrim(trim: Trim): Uint8Array {
-  const bytes = Buffer.allocUnsafe(16)
+  const bytes = Buffer.allocUnsafe(24)
   put64(bytes, trim.fromBytes, 0)
   put64(bytes, trim.next, 8)
+  put64(bytes, trim.cut, 16)
   return bytes
 }
 
-export const decodeTrim = (bytes: Uint8Array): Trim => ({ fromBytes: get64(bytes, 0), next: get64(bytes, 8) })
+export const decodeTrim = (bytes: Uint8Array): Trim => ({
+  fromBytes: get64(bytes, 0),
+  next: get64(bytes, 8),
+  cut: get64(bytes, 16),
+})
 
 /** What `chunkShape` can name. */
 const chunksMax = 2 ** 32
@@ -46,9 +55,10 @@ function demandTrimmed(view: Reader, number: Inode): void {
 const punchInline = (draft: Draft, number: Inode, file: InodeValue, from: number): void =>
   draft.punch(inodeObject(number), from, Math.min(file.sizeBytes, inlineBytesMax))
 
-function forgetChunks(draft: Draft, number: Inode, file: InodeValue, fromBytes: number): void {
+function forgetChunks(draft: Draft, number: Inode, file: InodeValue, fromBytes: number, gone = false): void {
   const next = chunkAt(fromBytes, file.chunkBytes)
-  if (next < file.chunkBound) draft.put(trimKey(number), encodeTrim({ fromBytes, next }))
+  if (next >= file.chunkBound) return
+  draft.put(trimKey(number), encodeTrim({ fromBytes, next, cut: gone ? 0 : draft.takeNumber() }))
 }
 
 /** @returns the file with its new size; times and key are the caller's. @throws Failure NOT_READY */
@@ -67,7 +77,7 @@ export function erase(draft: Draft, number: Inode, inode: InodeValue): void {
   draft.delete(inodeKey(number))
   if (inode.kind !== 'file') return
   punchInline(draft, number, inode, 0)
-  forgetChunks(draft, number, inode, 0)
+  forgetChunks(draft, number, inode, 0, true)
 }
 
 /** Puts the payload at `offset`. @returns the file, perhaps larger. @throws Failure INVALID beyond what is inline */

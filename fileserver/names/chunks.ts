@@ -6,23 +6,33 @@
  */
 import { Failure } from '../../protocol/failures.ts'
 import type { Chunk } from '../../protocol/messages/attributes.ts'
-import { chunkObject, get64, lengthKey, number64 } from './keys.ts'
+import { chunkObject, get64, lengthKey, put64 } from './keys.ts'
 import { Draft, type Mutation, type NameContext, type Reader, type Request } from './mutation.ts'
 
 const storedBytesMax = 2 ** 40
 
 const objectOf = ({ owner, index }: Chunk): Uint8Array => chunkObject(owner.container, owner.inode, index)
 
-/** @returns the stored length, `undefined` where nothing is. @throws Failure STALE when the chunk is not of this container */
-function storedBytes(view: Reader, chunk: Chunk, object: Uint8Array, context: NameContext): number | undefined {
+/** `cut`: the latest that the chunk was trimmed for, 0 for none. */
+type Stored = { readonly bytes: number; readonly cut: number }
+
+/** @returns nothing where nothing is. @throws Failure STALE when the chunk is not of this container */
+function storedOf(view: Reader, chunk: Chunk, object: Uint8Array, context: NameContext): Stored | undefined {
   if (chunk.container !== context.container) throw new Failure('STALE', `a chunk of container ${chunk.container}`)
   const value = view.get(lengthKey(object))
-  return value && get64(value, 0)
+  return value && { bytes: get64(value, 0), cut: get64(value, 8) }
+}
+
+function encodeStored({ bytes, cut }: Stored): Uint8Array {
+  const value = Buffer.allocUnsafe(16)
+  put64(value, bytes, 0)
+  put64(value, cut, 8)
+  return value
 }
 
 export const readChunk = (view: Reader, request: Request<'readChunk'>, context: NameContext) => {
   const object = objectOf(request.chunk)
-  const stored = storedBytes(view, request.chunk, object, context) ?? 0
+  const stored = storedOf(view, request.chunk, object, context)?.bytes ?? 0
   const length = Math.max(0, Math.min(request.length, stored - request.offset))
   return { object, offset: request.offset, length }
 }
@@ -30,27 +40,30 @@ export const readChunk = (view: Reader, request: Request<'readChunk'>, context: 
 export const writeChunk: Mutation<'writeChunk'> = {
   perform(view, { chunk, offset }, payloadBytes, context) {
     const object = objectOf(chunk)
-    const stored = storedBytes(view, chunk, object, context)
+    const stored = storedOf(view, chunk, object, context)
     const end = offset + payloadBytes
     if (end > storedBytesMax) throw new Failure('INVALID', 'no chunk is so long')
     const draft = new Draft(view)
     if (payloadBytes === 0) return { changes: draft.changes, reply: {}, result: 0 }
     draft.extent(object, offset, payloadBytes)
-    if (end > (stored ?? 0)) draft.put(lengthKey(object), number64(end), stored === undefined)
+    if (end > (stored?.bytes ?? 0))
+      draft.put(lengthKey(object), encodeStored({ bytes: end, cut: stored?.cut ?? 0 }), stored === undefined)
     return { changes: draft.changes, reply: {}, result: 0 }
   },
   repeat: () => ({}),
 }
 
 export const trimChunk: Mutation<'trimChunk'> = {
-  perform(view, { chunk, keepBytes }, _payloadBytes, context) {
+  perform(view, { chunk, keepBytes, cut }, _payloadBytes, context) {
     const object = objectOf(chunk)
-    const stored = storedBytes(view, chunk, object, context)
+    const stored = storedOf(view, chunk, object, context)
     const draft = new Draft(view)
-    if (stored !== undefined && keepBytes < stored) {
-      draft.punch(object, keepBytes, stored)
-      if (keepBytes === 0) draft.delete(lengthKey(object))
-      else draft.put(lengthKey(object), number64(keepBytes))
+    const { bytes, cut: latest } = stored ?? { bytes: 0, cut: 0 }
+    if (cut === 0 || cut > latest) {
+      const kept = Math.min(keepBytes, bytes)
+      if (kept < bytes) draft.punch(object, kept, bytes)
+      if (cut > 0) draft.put(lengthKey(object), encodeStored({ bytes: kept, cut }), stored === undefined)
+      else if (stored !== undefined) draft.delete(lengthKey(object))
     }
     return { changes: draft.changes, reply: {}, result: 0 }
   },

@@ -2,7 +2,8 @@
  * Forgetting chunk bytes that files cut off or took along: what is to be trimmed, and how that is noted.
  *
  * Pure but for the scans. One file's trim is worked off in pages of chunks, in order. The driver has every chunk of an
- * orphan trimmed in its data container, then logs `reclaimed`, and asks again. Repeats do no harm.
+ * orphan trimmed in its data container, then logs `reclaimed`, and asks again. Repeats do no harm, however late they come:
+ * a chunk knows the latest cut that it was trimmed for.
  */
 import type { ContainerId, Fid, Inode } from '../../protocol/ids.ts'
 import { type Chunk, inlineBytesMax } from '../../protocol/messages/attributes.ts'
@@ -23,12 +24,14 @@ export type Orphan = {
   readonly last: boolean
   /** The file is gone: so are its chunks' places, once they are trimmed. */
   readonly gone: boolean
+  /** As `trimChunk` takes it. */
+  readonly cut: number
   /** The trim's value when the page was made. */
   readonly trim: Uint8Array
 }
 
 async function page(view: View, container: ContainerId, inode: Inode, trim: Uint8Array): Promise<Orphan> {
-  const { fromBytes, next } = decodeTrim(trim)
+  const { fromBytes, next, cut } = decodeTrim(trim)
   const value = view.get(inodeKey(inode))
   const chunkBytes = value ? decodeInode(value).chunkBytes : 0
   const { from, to } = chunksFrom(inode, next)
@@ -39,7 +42,7 @@ async function page(view: View, container: ContainerId, inode: Inode, trim: Uint
     const keepBytes = fromBytes <= inlineBytesMax ? 0 : Math.max(0, fromBytes - index * chunkBytes)
     return { chunk, keepBytes }
   })
-  return { inode, chunks, last: places.length < pageLength, gone: value === undefined, trim }
+  return { inode, chunks, last: places.length < pageLength, gone: value === undefined, cut, trim }
 }
 
 /** @returns the next page of each of at most `limit` files that have something to forget */

@@ -161,8 +161,15 @@ export const files = {
       message({ ticket, chunk: chunkShape, offset: natural(2 ** 40), stable: boolean, sums: sumsShape }),
       message({ token: tokenShape }),
     ),
-    /** Forgets the chunk's bytes from `keepBytes` on; 0 removes it. */
-    trimChunk: call(0x0112, message({ ticket, chunk: chunkShape, keepBytes: natural(2 ** 40) }), nothing),
+    /**
+     * Forgets the chunk's bytes from `keepBytes` on, once for each `cut` of its file, and nothing for a lower one; with `cut` 0
+     * the file is gone, and so is all that is known of the chunk.
+     */
+    trimChunk: call(
+      0x0112,
+      message({ ticket, chunk: chunkShape, keepBytes: natural(2 ** 40), cut: natural() }),
+      nothing,
+    ),
     /** Answers when everything up to the token is durable; UNSYNCED_LOST when a crash took what it stands for. */
     sync: call(0x0113, message({ token: tokenShape }), nothing),
   },

@@ -4,7 +4,7 @@
  * Three data containers and the name container run the pure operations; the test is the client and the reclaimer.
  */
 import t from 'tap'
-import { nextInodeKey } from '../../fileserver/names/keys.ts'
+import { get64, nextInodeKey } from '../../fileserver/names/keys.ts'
 import { orphanOf, orphans, queries, reclaimed } from '../../fileserver/names/operations.ts'
 import { type ContainerId, containerId, type Fid } from '../../protocol/ids.ts'
 import { inlineBytesMax } from '../../protocol/messages/attributes.ts'
@@ -45,8 +45,8 @@ class Cluster {
 
   reclaim = (fid: Fid): Promise<void> => this.names.reclaim(fid, (...trim) => this.trim(fid, ...trim))
 
-  trim(owner: Fid, place: ContainerId, index: number, keepBytes: number): void {
-    this.data.get(place)!.do('trimChunk', { chunk: { container: place, owner, index }, keepBytes })
+  trim(owner: Fid, place: ContainerId, index: number, keepBytes: number, cut: number): void {
+    this.data.get(place)!.do('trimChunk', { chunk: { container: place, owner, index }, keepBytes, cut })
   }
 
   read(fid: Fid): Buffer {
@@ -76,10 +76,11 @@ class Cluster {
   }
 
   /** Values of data containers, and bytes that are not zero. */
-  remains(): number {
+  /** Chunks of which something is known, or only those with bytes. */
+  remains(withBytes = false): number {
     let found = 0
     for (const world of this.data.values()) {
-      found += world.values.size
+      for (const value of world.values.values()) if (!withBytes || get64(value, 0) > 0) found++
       for (const object of world.objects.values()) if (object.some((byte) => byte !== 0)) found++
     }
     return found
@@ -152,7 +153,7 @@ t.test('until what was cut off is forgotten, the file does not grow into it', as
   await cluster.reclaim(fid)
   t.equal(names.fails('setattr', growth), undefined)
   t.equal(cluster.read(fid).indexOf(0), inlineBytesMax)
-  t.equal(cluster.remains(), 0)
+  t.equal(cluster.remains(true), 0)
 })
 
 t.test('a file that never had chunks leaves nothing to forget', async (t) => {
@@ -236,14 +237,27 @@ t.test('a chunk ends where its last byte was written', async (t) => {
   t.equal(world.lastLength, 1, 'a write below the end changes no key')
   t.strictSame(ranges(6, 100), [6, 2])
   t.strictSame(ranges(8, 100), [8, 0])
-  world.do('trimChunk', { chunk, keepBytes: 9 })
+  world.do('trimChunk', { chunk, keepBytes: 9, cut: 7 })
   t.strictSame(ranges(0, 100), [0, 8])
-  world.do('trimChunk', { chunk, keepBytes: 5 })
+  world.do('trimChunk', { chunk, keepBytes: 5, cut: 8 })
   t.strictSame(ranges(0, 100), [0, 5])
-  world.do('trimChunk', { chunk, keepBytes: 0 })
-  t.equal(world.values.size, 0)
-  world.do('trimChunk', { chunk, keepBytes: 0 })
+  world.do('writeChunk', { chunk, offset: 5, stable: false }, bytesOf('new'))
+  for (const cut of [7, 8]) world.do('trimChunk', { chunk, keepBytes: 5, cut })
+  t.strictSame(ranges(0, 100), [0, 8], 'a cut that comes late takes nothing that was written since')
+  world.do('trimChunk', { chunk, keepBytes: 0, cut: 9 })
+  t.strictSame(ranges(0, 100), [0, 0])
+  world.do('writeChunk', { chunk, offset: 0, stable: false }, bytesOf('new'))
+  world.do('trimChunk', { chunk, keepBytes: 0, cut: 9 })
+  t.strictSame(ranges(0, 100), [0, 3], 'nor when it had taken everything')
+  world.do('trimChunk', { chunk, keepBytes: 0, cut: 0 })
+  t.equal(world.values.size, 0, 'the file is gone')
+  world.do('trimChunk', { chunk, keepBytes: 0, cut: 0 })
   t.equal(world.lastLength, 0, 'a repeat does no harm')
+  world.do('trimChunk', { chunk, keepBytes: 0, cut: 10 })
+  world.do('writeChunk', { chunk, offset: 0, stable: false }, bytesOf('first'))
+  world.do('trimChunk', { chunk, keepBytes: 0, cut: 10 })
+  t.strictSame(ranges(0, 100), [0, 5], 'nor where nothing had been written')
+  world.do('trimChunk', { chunk, keepBytes: 0, cut: 0 })
   world.do('writeChunk', { chunk, offset: 0, stable: false })
   t.equal(world.lastLength, 0, 'nothing is written by an empty write')
   t.equal(world.fails('writeChunk', { chunk, offset: 2 ** 40, stable: false }, bytesOf('x')), 'INVALID')

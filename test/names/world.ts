@@ -173,10 +173,10 @@ export class World implements View {
   /** Has the chunks trimmed of everything that one file cut off; `inContainer` is told each trim. */
   async reclaim(
     fid: Fid,
-    inContainer: (container: ContainerId, index: number, keepBytes: number) => void,
+    inContainer: (container: ContainerId, index: number, keepBytes: number, cut: number) => void,
   ): Promise<void> {
     for (let orphan = await orphanOf(this, fid); orphan; orphan = await orphanOf(this, fid)) {
-      for (const { chunk, keepBytes } of orphan.chunks) inContainer(chunk.container, chunk.index, keepBytes)
+      for (const { chunk, keepBytes } of orphan.chunks) inContainer(chunk.container, chunk.index, keepBytes, orphan.cut)
       this.apply(reclaimed(this, orphan), noPayload)
     }
   }

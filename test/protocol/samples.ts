@@ -161,7 +161,7 @@ export const fileSamples: Samples<typeof files.calls> = {
   },
   readChunk: { request: { chunk, offset: 2 ** 27, length: 1_048_576 }, reply: {} },
   writeChunk: { request: { ticket, chunk, offset: 0, stable: false, sums }, reply: { token } },
-  trimChunk: { request: { ticket, chunk, keepBytes: 100 }, reply: {} },
+  trimChunk: { request: { ticket, chunk, keepBytes: 100, cut: 70 }, reply: {} },
   sync: { request: { token }, reply: {} },
 }
 
