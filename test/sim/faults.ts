@@ -1,6 +1,7 @@
 /**
  * What goes wrong in a run, and when: some kinds of faults, chosen by the seed, one after the other.
  */
+import type { ContainerId } from '../../protocol/ids.ts'
 import type { Cluster } from './cluster/cluster.ts'
 import type { Server } from './cluster/server.ts'
 import { roomBytes, sound } from './world/disk.ts'
@@ -209,13 +210,16 @@ export const faults = {
 
   /**
    * Bits turn on one server's disk, sectors become unreadable: that replica may be worth nothing, others must not suffer.
-   * A spoiled end looks like a torn one, so what was not yet settled is left alone: it has other copies.
+   * A spoiled end looks like a torn one, so what was not yet settled is left alone: it has other copies. So is the last
+   * replica in sync, which may have records of its own: nobody could mend it.
    */
   rot: (cluster, random) => {
     cluster.spoiled ??= random.pick(cluster.servers)
     const server = cluster.spoiled
     const state = random.chance(0.05)
     const within = (path: string): number => {
+      const container = Number(path.split('/')[3]) as ContainerId
+      if ((cluster.cldb.records.containers.get(container)?.inSync.length ?? 0) < 2) return 0
       if (state) return path.endsWith('/state') ? Number.POSITIVE_INFINITY : 0
       return path.endsWith('.segment') ? server.settledBytes(path) : 0
     }
