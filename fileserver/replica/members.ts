@@ -45,6 +45,8 @@ export class Members {
   /** Until when those whose disk was full are not brought up. */
   readonly #refusedMs = new Map<ServerId, number>()
   readonly #turns = new Map<ServerId, Turn>()
+  /** How often everybody was let go: who began before that is not heard any more, and gets no turn. */
+  #closings = 0
 
   constructor(options: MembersOptions) {
     this.#options = options
@@ -88,6 +90,7 @@ export class Members {
   }
 
   close(): void {
+    this.#closings += 1
     for (const sender of this.#senders.values()) sender.close()
     this.#senders.clear()
     for (const turn of this.#turns.values()) turn.end()
@@ -101,6 +104,8 @@ export class Members {
     const { environment, container, storage, core, broken } = this.#options
     const { clock, connect, limits, self, counters } = environment
     const inSync = location.inSync.includes(server)
+    const closings = this.#closings
+    const isOver = (): boolean => closings !== this.#closings
     const deadlineMs = clock.monotonicMs() + limits.memberGraceMs
     for (;;) {
       try {
@@ -119,23 +124,23 @@ export class Members {
           turn: async () => {
             this.#demandRoom(server)
             counters.resyncs += 1
-            const turn = await this.#turn(server)
+            const turn = isOver() ? undefined : await this.#turn(server)
             if (turn === undefined) throw new Failure('STALE_EPOCH', `epoch ${epoch} is over`)
             return turn.progress
           },
         })
-        if (core().epoch !== epoch) return
+        if (isOver()) return
         const gapBytes = inSync ? 0 : new Pieces(storage.log, sequence(last + 1)).gapBytes()
         // On full disks only deletions are written: a replica that missed some of those may come back.
         const slips = this.#refusedMs.has(server) && last > 0 && gapBytes <= this.#sizes.slightBytes
         if (!inSync && !slips) this.#demandRoom(server)
         if (gapBytes > this.#sizes.joinBytes && (await this.#turn(server)) === undefined) return
-        if (core().epoch !== epoch) return
+        if (isOver()) return
         this.#options.dispatch({ type: 'matched', epoch, server, last })
         this.#stream(server, epoch, connection, last, !inSync && !slips)
         return
       } catch (error) {
-        if (core().epoch !== epoch) return
+        if (isOver()) return
         if (error instanceof OwnDamage) {
           this.#damaged(server, epoch, error.failure)
           return
