@@ -63,8 +63,16 @@ async function killFor({ servers }: World, victims: readonly Server[], fault: Fa
   )
 }
 
-/** The power of the server's disk goes with its process, and is back before the process may be. */
-function outage({ disk }: Server): readonly [before: () => void, between: () => Promise<void>] {
+/**
+ * The power of the server's disk goes with its process, and is back before the process may be. The process stands still
+ * first, as it does when a machine's power goes: a sync that is under way while ext4 is shut down may count as done.
+ */
+function outage(server: Server): readonly [before: () => void, between: () => Promise<void>] {
+  const { disk } = server
+  const cut = (): void => {
+    server.process?.signal('SIGSTOP')
+    disk.cut()
+  }
   const restored = (): boolean => {
     try {
       disk.restore()
@@ -73,7 +81,7 @@ function outage({ disk }: Server): readonly [before: () => void, between: () => 
       return false // Something of the killed process still holds the disk.
     }
   }
-  return [disk.cut, () => until('the disk is unmounted', unmountWithinMs, restored)]
+  return [cut, () => until('the disk is unmounted', unmountWithinMs, restored)]
 }
 
 export const deeds: Readonly<Record<FaultKind, Deed>> = {
