@@ -33,6 +33,8 @@ const names = ['a', 'b', 'c']
 const slotBytes = 6000
 /** Over three chunks, whose first bytes would be inline. */
 const slotOffsets = [64 * 1024, 120 * 1024, 128 * 1024, 300 * 1024]
+/** That one of a file which is cut: bytes of the chunk before it stay. */
+const cutSlot = 1
 export const chunkBytes = 128 * 1024
 const timeoutMs = 20_000
 /** How often a client gives way to a new one, which knows nothing of where masters are. */
@@ -54,11 +56,14 @@ function connect(world: World, name: string, id: number, random: Random): Connec
   return { process, operations: remoteOperations(remote, new Volumes(cldb, timeoutMs)), cldb }
 }
 
-/** A directory of small files, and two large files: one with durable writes, one with writes that are synced later. */
+/** A directory of small files, and large files: with durable writes, with writes that are synced later, and one that is cut. */
 type Place = {
   readonly directory: Fid
   readonly large: Fid
   readonly unsynced: Fid
+  /** A large file with one slot, which is written, and cut off again: that counts as a write of zeros. */
+  readonly cut: Fid
+  readonly cuts: Recorded<RegisterOperation>[]
   /** Of the files that were made in the directory, by the number of the write that made them. */
   readonly fids: Map<number, Fid>
 }
@@ -100,13 +105,16 @@ export class Workload {
     for (let i = 0; i < places; i++) {
       const directory = await make(`directory${i}`, 'directory')
       const large = await make(`large${i}`, 'file')
-      this.#places.push({ directory, large, unsynced: await make(`unsynced${i}`, 'file'), fids: new Map() })
+      const unsynced = await make(`unsynced${i}`, 'file')
+      const cut = await make(`cut${i}`, 'file')
+      this.#places.push({ directory, large, unsynced, cut, cuts: [], fids: new Map() })
       this.#history.directories.push([])
       for (const _ of slotOffsets) {
         this.#history.registers.push([])
         this.#history.unsynced.push({ writes: [], reads: [] })
       }
     }
+    for (const { cuts } of this.#places) this.#history.registers.push(cuts)
   }
 
   /** Has every client work until `stopping`. */
@@ -156,6 +164,7 @@ export class Workload {
         await this.#guarded(() => this.#register(0, at, slot, { type: 'read' }))
         await this.#guarded(() => this.#readUnsynced(0, at, slot))
       }
+      await this.#guarded(() => this.#cut(0, at, { type: 'read' }))
     }
   }
 
@@ -173,9 +182,13 @@ export class Workload {
     const at = random.chance(0.5) ? 0 : random.below(this.#places.length)
     const kind = random.next()
     if (kind < 0.6) return this.#directory(number, at, this.#choose(this.#places[at]!, onlyReads))
+    if (kind < 0.66) {
+      const value = random.chance(0.5) ? 0 : ++this.#value
+      return this.#cut(number, at, onlyReads || random.chance(0.4) ? { type: 'read' } : { type: 'write', value })
+    }
     const slot = random.chance(0.5) ? 0 : random.below(slotOffsets.length)
     const reads = onlyReads || random.chance(0.4)
-    if (kind < 0.8)
+    if (kind < 0.83)
       return this.#register(number, at, slot, reads ? { type: 'read' } : { type: 'write', value: ++this.#value })
     return reads ? this.#readUnsynced(number, at, slot) : this.#writeUnsynced(number, at, slot)
   }
@@ -301,6 +314,18 @@ export class Workload {
       if (what.type === 'read') return (await this.#readSlot(number, large, slot)) as never
       const { operations } = this.#clients[number]!
       await operations.write(large, slotOffsets[slot]!, [contentOf(what.value, slotBytes)], true)
+      return 'ok' as never
+    })
+  }
+
+  async #cut(number: number, at: number, what: RegisterOperation): Promise<void> {
+    const { cut, cuts } = this.#places[at]!
+    await this.#recorded(cuts, number, what, async () => {
+      const { operations } = this.#clients[number]!
+      if (what.type === 'read') return (await this.#readSlot(number, cut, cutSlot)) as never
+      if (what.value === 0)
+        await operations.setattr(credentials, cut, { ...noChanges, sizeBytes: slotOffsets[cutSlot]! })
+      else await operations.write(cut, slotOffsets[cutSlot]!, [contentOf(what.value, slotBytes)], true)
       return 'ok' as never
     })
   }
