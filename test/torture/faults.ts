@@ -33,6 +33,8 @@ const unmountWithinMs = 20_000
 /** Only segments that old records fill: what stands at the end may be taken for a torn write, and cut. */
 const rottenSegmentBytesMin = 2 * 2 ** 20
 const rottenPart = 0.7
+/** What a server met of its full disk may be seen so long after there is room again: it ends, and then its exit is heard of. */
+const diskFaultSeenWithinMs = 2000
 
 const both = (one: string, other: string): readonly Way[] => [
   [one, other],
@@ -159,6 +161,7 @@ export const deeds: Readonly<Record<FaultKind, Deed>> = {
       await sleep(fault.durationMs)
     } finally {
       await servers.exclusively(server, async () => rmSync(filler, { force: true }))
+      await sleep(diskFaultSeenWithinMs)
       server.diskFaults--
     }
   },
