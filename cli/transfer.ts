@@ -93,8 +93,11 @@ export async function copy(source: Side, target: Side, from: string, to: string,
   try {
     await parallel(tasks(from, place, kinds), recursive ? inFlightMax : 1, async ({ from, to, kinds }) => {
       if (kinds.isSymbolicLink()) await copyLink(source, target, from, to)
-      else if (kinds.isFile()) totals.bytes += await copyBytes(source, target, from, to, kinds.mode & 0o7777, bar)
-      else return skip(from)
+      else if (kinds.isFile()) {
+        // Awaited by itself: `+=` would take the sum from before and lose what others add meanwhile.
+        const bytes = await copyBytes(source, target, from, to, kinds.mode & 0o7777, bar)
+        totals.bytes += bytes
+      } else return skip(from)
       totals.files++
     })
   } finally {
