@@ -57,17 +57,21 @@ function segmentsOf(server: Server, container: Container['container']): { name: 
   })
 }
 
-/** Bytes of segments over all servers, of the containers of one kind. */
-export function segmentBytes(status: Status, fileservers: readonly Server[], kind: Container['kind']): number {
+type ReplicaSize = { readonly server: string; readonly container: string; readonly bytes: number }
+
+/** Bytes of segments of each replica on the servers' disks, of the containers of one kind. */
+export function replicaSizes(status: Status, fileservers: readonly Server[], kind: Container['kind']): ReplicaSize[] {
   const wanted = new Set(
     status.list.filter((container) => container.kind === kind).map(({ container }) => `${container}`),
   )
-  let bytes = 0
-  for (const server of fileservers) {
+  return fileservers.flatMap((server) => {
     const containers = join(server.directory, 'containers')
-    for (const name of readdirSync(containers).filter((name) => wanted.has(name)))
-      for (const file of readdirSync(join(containers, name)))
-        if (file.endsWith('.segment')) bytes += statSync(join(containers, name, file)).size
-  }
-  return bytes
+    const names = readdirSync(containers).filter((name) => wanted.has(name))
+    return names.map((container) => {
+      let bytes = 0
+      for (const file of readdirSync(join(containers, container)))
+        if (file.endsWith('.segment')) bytes += statSync(join(containers, container, file)).size
+      return { server: server.name, container, bytes }
+    })
+  })
 }

@@ -24,6 +24,8 @@ export type World = {
   readonly rot: Rot[]
   /** From when to when the power of every disk was off (milliseconds since 1970): unsynced bytes may be lost then. */
   readonly blackouts: { readonly fromMs: number; untilMs: number }[]
+  /** Faults that found nothing to do harm to. */
+  readonly idle: Set<Fault>
 }
 
 export type Rot = Place & { readonly server: Server; readonly repaired: () => boolean }
@@ -100,8 +102,9 @@ export const deeds: Readonly<Record<FaultKind, Deed>> = {
 
   killCldb: (world, fault) => killFor(world, [world.servers.cldb], fault, false),
 
-  pause: async ({ servers }, fault) => {
+  pause: async ({ servers, idle }, fault) => {
     const server = servers.fileservers[fault.servers[0]!]!
+    if (server.process?.running() !== true) idle.add(fault)
     server.pauses++
     server.process?.signal('SIGSTOP')
     await sleep(fault.durationMs)
@@ -167,13 +170,16 @@ export const deeds: Readonly<Record<FaultKind, Deed>> = {
   },
 
   /** A byte of one replica only: while a place of another server is rotten, that one rots further instead. */
-  rot: async ({ servers, rot, note }, fault) => {
+  rot: async ({ servers, rot, note, idle }, fault) => {
     const rotten = rot.find(({ repaired }) => !repaired())
     const server = rotten?.server ?? servers.fileservers[fault.servers[0]!]!
     await servers.exclusively(server, async () => {
       const segments = oldSegments(server)
       const path = segments[Math.floor(fault.choices[0]! * segments.length)]
-      if (path === undefined) return note('nothing to rot yet')
+      if (path === undefined) {
+        idle.add(fault)
+        return note('nothing to rot yet')
+      }
       const offset = Math.floor(statSync(path).size * rottenPart * fault.choices[1]!)
       note(`rot in ${path} at ${offset}`)
       const isRight = flipByte({ path, offset })

@@ -1,10 +1,9 @@
 /**
  * `npm run torture -- [--minutes N] [--seed S] [--only kill,pause] [--keep] [--plan]`
  *
- * Tortures a cluster of real processes for N minutes by the faults that follow from
- * the seed. `--plan` prints them and ends, `--keep` leaves the
- * directory. The last
- * line is `torture: N operations, M faults, K failovers, P problems`; the exit code is 0 when P is.
+ * Tortures a cluster of real processes for N minutes by the faults that follow from the seed. `--plan` prints them and
+ * ends, `--keep` leaves the directory. The last line has the counts (report.ts) and ends with `P problems`; the exit code
+ * is 0 when P is.
  */
 import { mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'

@@ -24,5 +24,11 @@ export function report({ counts, faults, problems, notes }: Outcome): string[] {
   ]
 }
 
-export const summary = ({ counts, faults, failovers, problems }: Outcome): string =>
-  `torture: ${sum(counts.operations)} operations, ${sum(faults)} faults, ${failovers} failovers, ${problems.length} problems`
+export const summary = ({ counts, faults, changes, problems }: Outcome): string =>
+  [
+    `torture: ${sum(counts.operations)} operations`,
+    `${sum(faults)} faults`,
+    `${changes.masters} changes of master`,
+    `${changes.configurations} changes of configuration`,
+    `${problems.length} problems`,
+  ].join(', ')

@@ -8,7 +8,8 @@ import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { Status } from '../harness/cluster.ts'
 import { until } from '../harness/processes.ts'
-import { differences, segmentBytes } from './audit.ts'
+import { differences, replicaSizes } from './audit.ts'
+import { type Changes, changesOf } from './changes.ts'
 import { deeds, type World } from './faults.ts'
 import type { Counts } from './load/tally.ts'
 import { makeNetwork } from './network.ts'
@@ -27,9 +28,9 @@ export type Options = {
 
 export type Outcome = {
   readonly counts: Counts
+  /** Those that did harm. */
   readonly faults: Readonly<Record<string, number>>
-  /** Changes of configurations, of all containers. */
-  readonly failovers: number
+  readonly changes: Changes
   readonly problems: readonly string[]
   readonly notes: readonly string[]
 }
@@ -43,6 +44,7 @@ const healthyMs = 180_000
 const settledMs = 120_000
 /** What may be left of the segments of a data container's replica when every file is gone. */
 const emptyBytesMax = 2 * MiB
+const rootAlone = { files: 0, directories: 1 }
 /** Beyond this many the rest only hides the first. */
 const problemsMax = 20
 
@@ -66,11 +68,11 @@ export async function torture(options: Options): Promise<Outcome> {
   const clients = Array.from({ length: workers }, (_, index) => `worker-${index + 1}`)
   const network = makeNetwork(['cldb', ...serverNames, ...clients, 'admin'])
   const servers = await startServers({ directory, network, fileservers, note, problem })
-  const world: World = { servers, network, clients, note: log, rot: [], blackouts: [] }
+  const world: World = { servers, network, clients, note: log, rot: [], blackouts: [], idle: new Set() }
   const cldb = `${network.addressOf('cldb')}:7100`
   let staff: Workers | undefined
   const faults: Record<string, number> = {}
-  let failovers = 0
+  let changes: Changes = { configurations: 0, masters: 0 }
   try {
     await servers.command(['volume', 'create', 'main', '--mount', '/', '--chunk-size', '4M'])
     const lost = (path: string, sinceMs: number, untilMs: number): void => {
@@ -89,7 +91,6 @@ export async function torture(options: Options): Promise<Outcome> {
     await staff.order('verify', verifyMs)
     await scrubbed(servers)
     await replicasAgree(servers)
-    failovers = sum((await servers.status()).list.map(({ epoch }) => epoch - 1))
     await staff.order('remove', verifyMs)
     await nothingLeft(servers)
     await replicasAgree(servers)
@@ -99,11 +100,12 @@ export async function torture(options: Options): Promise<Outcome> {
   } finally {
     await staff?.end()
     await servers.end()
+    changes = changesOf(servers.fileservers.map(({ name }) => join(directory, `${name}.log`)))
     for (const { disk } of servers.all) disk.remove()
     network.remove()
   }
   const counts = staff?.counts() ?? { operations: {}, failures: {}, longest: { kind: 'none', tookMs: 0 } }
-  return { counts, faults, failovers, problems, notes }
+  return { counts, faults, changes, problems, notes }
 
   /** Does what the schedule says, until a problem; settles when all harm is undone. */
   async function harm(plan: readonly Fault[]): Promise<void> {
@@ -114,9 +116,11 @@ export async function torture(options: Options): Promise<Outcome> {
       if (problems.length > 0) break
       const line = `${fault.kind} for ${Math.round(fault.durationMs)} ms, servers ${fault.servers.map((index) => index + 1)}`
       log(`${Math.round(fault.atMs)} ms: ${line}`)
-      faults[fault.kind] = (faults[fault.kind] ?? 0) + 1
       const deed = deeds[fault.kind](world, fault).then(
-        () => log(`end of: ${line}`),
+        () => {
+          if (!world.idle.has(fault)) faults[fault.kind] = (faults[fault.kind] ?? 0) + 1
+          log(`end of: ${line}`)
+        },
         (error) => problem(`${fault.kind}: ${(error as Error).stack}`),
       )
       running.push(deed)
@@ -181,26 +185,33 @@ export async function torture(options: Options): Promise<Outcome> {
     }
   }
 
-  async function nothingLeft({ status, fileservers }: Servers): Promise<void> {
-    let left = ''
+  async function nothingLeft({ status, fileservers, command }: Servers): Promise<void> {
+    let left: readonly string[] = []
     try {
       await until(
-        'no bytes without a file',
+        'nothing is left',
         settledMs,
         async () => {
-          const now = await status()
-          const bytes = segmentBytes(now, fileservers, 'data')
-          const replicas = sum(now.list.filter(({ kind }) => kind === 'data').map(({ inSync }) => inSync.length))
-          left = `${Math.round(bytes / MiB)} MiB in ${replicas} replicas`
-          return bytes <= replicas * emptyBytesMax
+          const replicas = replicaSizes(await status(), fileservers, 'data')
+          const [tree] = JSON.parse(await command(['fs', 'du', '/', '--json'])) as (typeof rootAlone)[]
+          left = [
+            ...replicas
+              .filter(({ bytes }) => bytes > emptyBytesMax)
+              .map(({ server, container, bytes }) => `${server} holds ${bytes} bytes of data container ${container}`),
+            ...(tree?.files === rootAlone.files && tree.directories === rootAlone.directories
+              ? []
+              : [`the names hold ${tree?.files} files and ${tree?.directories} directories`]),
+          ]
+          if (left.length > 0) return false
+          const largest = Math.max(0, ...replicas.map(({ bytes }) => bytes))
+          print(`after everything was removed: at most ${largest} bytes in each of ${replicas.length} data replicas`)
+          return true
         },
         1000,
       )
-      print(`after everything was removed: ${left}`)
-    } catch {
-      problem(`everything was removed, yet the data containers still hold ${left}`)
+    } catch (error) {
+      if (left.length === 0) throw error
+      for (const line of left) problem(`everything was removed, yet ${line}`)
     }
   }
 }
-
-const sum = (numbers: readonly number[]): number => numbers.reduce((total, number) => total + number, 0)
