@@ -186,6 +186,12 @@ export class Draft {
     this.servers.set(id, { ...server, missing })
   }
 
+  /** The server has none, although the in-sync set names it. */
+  lacks(id: ServerId, container: ContainerId): void {
+    const server = this.servers.get(id)!
+    this.servers.set(id, { ...server, missing: new Set([...server.missing, container]) })
+  }
+
   assign(server: ServerId, container: ContainerId): void {
     this.effects.push({ type: 'assign', server, container })
   }

@@ -25,6 +25,7 @@ import { followingHandlers } from './following.ts'
 import { type Index, openIndex } from './index/store.ts'
 import { Membership } from './membership.ts'
 import { format } from './names/operations.ts'
+import { BadPlaces } from './pool/bad-places.ts'
 import { realDisk } from './pool/disk.ts'
 import { openPool, saveIdentity } from './pool/pool.ts'
 import { indexBufferBytesOf, openOnFullDisk, Room, sparesOf } from './pool/room.ts'
@@ -55,8 +56,9 @@ export async function startFileserver(config: FileserverConfig): Promise<Running
   const log = logger('fileserver')
   const counters = zeroCounters()
   const spares = sparesOf(config.directory, config.reserveBytes)
-  const countError = (): void => {
-    counters.diskErrors += 1
+  const badPlaces = new BadPlaces()
+  const countError = (unread?: string): void => {
+    if (unread === undefined || badPlaces.addFile(unread)) counters.diskErrors += 1
   }
   const disk = realDisk(config.directory, countError, () => spares.running.release())
   const identity = openPool(disk, config.directory, () => serverId(randomBytes(8).toString('hex')))
@@ -89,6 +91,7 @@ export async function startFileserver(config: FileserverConfig): Promise<Running
     directory: `${config.directory}/containers`,
     log,
     counters,
+    badPlaces,
     random: Math.random,
     connect: async (server, timeoutMs) => {
       const address = addresses.get(server)
@@ -98,8 +101,8 @@ export async function startFileserver(config: FileserverConfig): Promise<Running
     leased: () => membership.leased,
     full: () => room.full,
     roomBytes: () => room.leftBytes,
-    reconfigure: async (container, epoch, remove, add) => {
-      const request = { server: identity.server, incarnation, container, epoch, remove, add }
+    reconfigure: async (container, epoch, remove, add, lost = false) => {
+      const request = { server: identity.server, incarnation, container, epoch, remove, add, lost }
       const { location } = await cldb.call(control.calls.reconfigure, request, controlTimeoutMs)
       learn(location)
       return location

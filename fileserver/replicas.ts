@@ -6,7 +6,7 @@
  */
 import { pause } from '../protocol/cluster/backoff.ts'
 import { Failure, isFailure } from '../protocol/failures.ts'
-import { type ContainerId, type Epoch, epoch, type Sequence, type ServerId, sequence } from '../protocol/ids.ts'
+import { type ContainerId, type Epoch, epoch, type Sequence, sequence } from '../protocol/ids.ts'
 import type { Location } from '../protocol/messages/attributes.ts'
 import type { Change } from './index/changes.ts'
 import { ContainerIndex } from './index/container-index.ts'
@@ -102,9 +102,7 @@ export class Replicas {
           { container, epoch: location.epoch },
           'gives up a container whose replica is damaged',
         )
-        // Not at once: if there is nobody else, the CLDB names this server again.
-        await pause(this.#environment.clock, againMs)
-        await this.#resign(container, location.epoch)
+        await this.#resign(container, location.epoch, { lost: true })
         return
       }
       await this.#make(container, epoch(0))
@@ -306,7 +304,7 @@ export class Replicas {
         this.#unread.delete(container)
         // It was to lead as soon as it is open.
         const assigned = this.#assigned.get(container)
-        if (assigned !== undefined) void this.#resign(container, assigned.epoch)
+        if (assigned !== undefined) void this.#resign(container, assigned.epoch, { lost: true })
       } else {
         this.#environment.log.error({ container, error }, 'the replica cannot be opened now')
         this.#openLater(container, this.#waiting.get(container))
@@ -336,7 +334,7 @@ export class Replicas {
       await replica.syncTo(replica.token(replica.storage.log.last))
       replica.dispatch({ type: 'giveWay', epoch: of })
       const over = replica.stopped === undefined && !replica.leads && replica.core.epoch === of
-      if (over) await this.#resign(container, of, [this.#environment.self])
+      if (over) await this.#resign(container, of, { staying: true })
     } catch (error) {
       if (!isFailure(error)) throw error // otherwise it leads no more, or not now
     } finally {
@@ -353,11 +351,11 @@ export class Replicas {
   }
 
   /** Has another server lead, or this one in a later epoch; asks until the CLDB has heard it. */
-  async #resign(container: ContainerId, of: Epoch, staying: readonly ServerId[] = []): Promise<void> {
+  async #resign(container: ContainerId, of: Epoch, { staying = false, lost = false } = {}): Promise<void> {
     const { clock, self, reconfigure } = this.#environment
     for (;;) {
       try {
-        await reconfigure(container, of, [self], staying)
+        await reconfigure(container, of, [self], staying ? [self] : [], lost)
         return
       } catch (error) {
         if (!isFailure(error)) throw error

@@ -29,12 +29,14 @@ export function vacate(draft: Draft, container: Container): void {
   openElection(draft, vacant)
 }
 
-/** A master whose replica failed gives way to another member, or, where no other can lead, begins anew itself. */
-export function resign(draft: Draft, container: Container, server: ServerId): void {
+/** A master whose replica failed gives way to another member; where no other can lead, it begins anew, unless it `lost` its replica. */
+export function resign(draft: Draft, container: Container, server: ServerId, lost: boolean): void {
+  if (lost) draft.lacks(server, container.container)
   const others = candidates(draft, container).filter((member) => member !== server)
   const master = pick(draft.random, others)
   if (master === undefined) {
-    draft.configure(container, { master: server })
+    if (lost) vacate(draft, container)
+    else draft.configure(container, { master: server })
     return
   }
   draft.configure(container, {

@@ -22,7 +22,7 @@ export function reconfigure(draft: Draft, request: RequestOf<typeof control.call
     throw new Failure('INVALID', `container ${request.container}: only members of the in-sync set can be removed`)
   if (remove.includes(server)) {
     if (add.includes(server)) giveWay(draft, container)
-    else resign(draft, container, server)
+    else resign(draft, container, server, request.lost)
     return
   }
   if (!add.every((member) => container.resyncing.includes(member)))

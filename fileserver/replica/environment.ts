@@ -10,6 +10,7 @@ import type { Location } from '../../protocol/messages/attributes.ts'
 import type { Counters } from '../../protocol/messages/control.ts'
 import type { Connection } from '../../protocol/transport/transport.ts'
 import type { Index } from '../index/store.ts'
+import type { BadPlaces } from '../pool/bad-places.ts'
 import type { Disk } from '../pool/disk.ts'
 import type { Resyncs } from '../resync/resyncs.ts'
 
@@ -22,6 +23,7 @@ export type Environment = {
   readonly directory: string
   readonly log: Log
   readonly counters: Counters
+  readonly badPlaces: BadPlaces
   readonly random: () => number
   /** The connection to another fileserver, shared by all containers. @throws Failure UNAVAILABLE */
   readonly connect: (server: ServerId, timeoutMs: number) => Promise<Connection>
@@ -31,12 +33,16 @@ export type Environment = {
   readonly full: () => boolean
   /** What may still be appended here before nothing is taken any more, deletions neither. */
   readonly roomBytes: () => number
-  /** Asks the CLDB for the next configuration; it fails with CONFLICT when there is a newer one already. */
+  /**
+   * Asks the CLDB for the next configuration; it fails with CONFLICT when there is a newer one already.
+   * `lost`: this server, which it removes, has no replica that could lead.
+   */
   readonly reconfigure: (
     container: ContainerId,
     epoch: Epoch,
     remove: readonly ServerId[],
     add: readonly ServerId[],
+    lost?: boolean,
   ) => Promise<Location>
   readonly limits: Limits
   /** All resyncs of this server. */

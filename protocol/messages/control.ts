@@ -159,8 +159,9 @@ export const control = {
     /**
      * By a container's master: CONFLICT unless `epoch` is current and `server` its master. `remove`: members that
      * failed (they become resyncing); `add`: resyncing replicas that hold everything. A master that removes itself
-     * gives way to another member; where none can lead, it begins anew in the next epoch. One that removes and adds
-     * itself gives way too, but stays in sync. Either has stopped to act in this epoch before it asks.
+     * gives way to another member; where none can lead, it begins anew in the next epoch, or, when it `lost` its
+     * replica, nobody leads until another member is back. One that removes and adds itself gives way too, but stays in
+     * sync. Each has stopped to act in this epoch before it asks.
      */
     reconfigure: call(
       0x0304,
@@ -171,6 +172,7 @@ export const control = {
         epoch: epochShape,
         remove: list(server, replicationMax * 2),
         add: list(server, replicationMax * 2),
+        lost: boolean,
       }),
       message({ location: locationShape }),
     ),

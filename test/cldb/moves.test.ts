@@ -145,7 +145,7 @@ class Cluster {
     }
     const add = targets.filter((target) => this.machine(target).replicas.get(container) === this.sizeOf(container))
     const { number, incarnation } = machine
-    const request = { server: server(number), incarnation, container, epoch }
+    const request = { server: server(number), incarnation, container, epoch, lost: false }
     if (remove.length > 0) this.send({ type: 'reconfigure', request: { ...request, remove, add: [] } })
     else if (add.length > 0) this.send({ type: 'reconfigure', request: { ...request, remove, add } })
   }
@@ -157,7 +157,7 @@ class Cluster {
       const sinceMs = this.asked.get(of) ?? this.world.nowMs
       this.asked.set(of, sinceMs)
       if (this.world.nowMs < sinceMs + 200) continue
-      const request = { server: self, incarnation, container, epoch, remove: [self], add: [self] }
+      const request = { server: self, incarnation, container, epoch, remove: [self], add: [self], lost: false }
       this.send({ type: 'reconfigure', request })
     }
   }

@@ -317,7 +317,7 @@ class Simulation {
     const arrivesMs = this.later(() => {
       this.accepted({
         type: 'reconfigure',
-        request: { server: server(number), incarnation, container, epoch, ...request },
+        request: { server: server(number), incarnation, container, epoch, lost: false, ...request },
       })
     })
     pool.askedMs = Math.max(pool.askedMs, arrivesMs)

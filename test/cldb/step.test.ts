@@ -206,6 +206,7 @@ t.test('reconfigure', async (t) => {
       epoch: epoch(1),
       remove: [],
       add: [],
+      lost: false,
       ...more,
     },
   })
@@ -233,6 +234,9 @@ t.test('a master whose replica failed', async (t) => {
   world.reconfigure(1, next, [third], [])
   world.reconfigure(1, next, [next], [])
   t.match(world.at(1), { epoch: 4, master: server(next) }, 'or begins anew where no other can lead')
+  world.reconfigure(1, next, [next], [], true)
+  world.pass(5000)
+  t.match(world.at(1), { epoch: 4, master: undefined }, 'unless it lost its replica: then nobody leads')
 })
 
 t.test('what a server is told', async (t) => {

@@ -160,7 +160,13 @@ export class World {
     return locate(this.state, [containerId(container)])[0]!
   }
 
-  reconfigure(container: number, master: number, remove: readonly number[], add: readonly number[]): void {
+  reconfigure(
+    container: number,
+    master: number,
+    remove: readonly number[],
+    add: readonly number[],
+    lost = false,
+  ): void {
     this.send({
       type: 'reconfigure',
       request: {
@@ -170,6 +176,7 @@ export class World {
         epoch: this.at(container).epoch,
         remove: remove.map(server),
         add: add.map(server),
+        lost,
       },
     })
   }

@@ -264,6 +264,7 @@ export const controlSamples: Samples<typeof control.calls> = {
       epoch: epoch(9),
       remove: [other],
       add: [server],
+      lost: true,
     },
     reply: { location },
   },

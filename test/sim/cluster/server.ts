@@ -8,6 +8,7 @@ import { Reclaim } from '../../../fileserver/cleaning/reclaim.ts'
 import { followingHandlers } from '../../../fileserver/following.ts'
 import { Membership } from '../../../fileserver/membership.ts'
 import { format } from '../../../fileserver/names/operations.ts'
+import { BadPlaces } from '../../../fileserver/pool/bad-places.ts'
 import type { Disk } from '../../../fileserver/pool/disk.ts'
 import { openPool, saveIdentity } from '../../../fileserver/pool/pool.ts'
 import { floorBytesOf } from '../../../fileserver/pool/room.ts'
@@ -175,6 +176,7 @@ export class Server {
       directory: '/pool/containers',
       log,
       counters: this.#counters,
+      badPlaces: new BadPlaces(),
       random,
       connect: async (server, timeoutMs) => {
         const address = addresses.get(server)
@@ -184,8 +186,8 @@ export class Server {
       leased: () => membership.leased,
       full: () => disk.space().freeBytes < reserveBytes,
       roomBytes: () => Math.max(0, disk.space().freeBytes - floorBytesOf(reserveBytes)),
-      reconfigure: async (container, epoch, remove, add) => {
-        const request = { server: identity.server, incarnation, container, epoch, remove, add }
+      reconfigure: async (container, epoch, remove, add, lost = false) => {
+        const request = { server: identity.server, incarnation, container, epoch, remove, add, lost }
         const { location } = await cldb.call(control.calls.reconfigure, request, controlTimeoutMs)
         learn(location)
         return location
