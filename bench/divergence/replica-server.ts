@@ -7,6 +7,7 @@
 import { join } from 'node:path'
 import { followingHandlers } from '../../fileserver/following.ts'
 import { type Index, openIndex } from '../../fileserver/index/store.ts'
+import { BadPlaces } from '../../fileserver/pool/bad-places.ts'
 import { realDisk } from '../../fileserver/pool/disk.ts'
 import type { Environment } from '../../fileserver/replica/environment.ts'
 import type { ContainerReplica } from '../../fileserver/replica/replica.ts'
@@ -73,6 +74,7 @@ export class ReplicaServer {
       directory: join(directory, 'containers'),
       log: silentLog,
       counters: zeroCounters(),
+      badPlaces: new BadPlaces(),
       random: Math.random,
       connect: (to, timeoutMs) => this.#connect(to, timeoutMs, peers()),
       leased: () => true,

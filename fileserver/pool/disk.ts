@@ -56,23 +56,27 @@ const slowSyncs = 64
 const mediaErrors = new Set(['EIO', 'EBADMSG', 'EUCLEAN', 'ENXIO', 'ENODEV', 'EREMOTEIO'])
 
 /**
- * @param failed told of every error of the medium.
+ * @param failed told of every error of the medium, with the file if one could not be read.
  * @param makeRoom asked when the disk is full: whether it is worth trying again.
  */
-export function realDisk(root: string, failed: () => void = () => {}, makeRoom: () => boolean = () => false): Disk {
+export function realDisk(
+  root: string,
+  failed: (unread?: string) => void = () => {},
+  makeRoom: () => boolean = () => false,
+): Disk {
   const open = new Set<RealFile>()
   const sync = { slow: 0 }
-  const diskFailure = (error: unknown): Failure => {
+  const diskFailure = (error: unknown, unread?: string): Failure => {
     const code = (error as NodeJS.ErrnoException).code
-    if (code !== undefined && mediaErrors.has(code)) failed()
+    if (code !== undefined && mediaErrors.has(code)) failed(unread)
     const kind = code === 'ENOSPC' || code === 'EDQUOT' ? 'NO_SPACE' : 'DISK_FAILED'
     return new Failure(kind, error instanceof Error ? error.message : String(error), { cause: error })
   }
-  const guard: Guard = (run) => {
+  const guard: Guard = (run, unread) => {
     try {
       return run()
     } catch (error) {
-      const failure = diskFailure(error)
+      const failure = diskFailure(error, unread)
       if (failure.failure !== 'NO_SPACE' || !makeRoom()) throw failure
     }
     // What is done to a disk may be done twice.
@@ -129,14 +133,14 @@ function syncDirectory(directory: string): void {
   }
 }
 
-type Guard = <T>(run: () => T) => T
+type Guard = <T>(run: () => T, unread?: string) => T
 
 /** What the files of a disk share. */
 type Shared = {
   readonly open: Set<RealFile>
   readonly sync: { slow: number }
-  readonly diskFailure: (error: unknown) => Failure
-  /** Runs it; what it throws is thrown as a `Failure`. */
+  readonly diskFailure: (error: unknown, unread?: string) => Failure
+  /** Runs it; what it throws is thrown as a `Failure`. `unread`: the file that it reads. */
   readonly guard: Guard
 }
 
@@ -159,11 +163,11 @@ class RealFile implements File {
   }
 
   read(target: Uint8Array, offset: number): number {
-    return this.#shared.guard(() => fs.readSync(this.#opened(), target, 0, target.length, offset))
+    return this.#shared.guard(() => fs.readSync(this.#opened(), target, 0, target.length, offset), this.path)
   }
 
   readLater(target: Uint8Array, offset: number): Promise<number> {
-    return this.#later((fd, done) => fs.read(fd, target, 0, target.length, offset, done))
+    return this.#later((fd, done) => fs.read(fd, target, 0, target.length, offset, done), this.path)
   }
 
   write(pieces: readonly Uint8Array[], offset: number): void {
@@ -217,7 +221,7 @@ class RealFile implements File {
     this.#shared.open.delete(this)
   }
 
-  #later<T>(run: (fd: number, done: (error: Error | null, value: T) => void) => void): Promise<T> {
+  #later<T>(run: (fd: number, done: (error: Error | null, value: T) => void) => void, unread?: string): Promise<T> {
     const fd = this.#shared.guard(() => this.#opened())
     this.#busy += 1
     return new Promise((resolve, reject) => {
@@ -225,7 +229,7 @@ class RealFile implements File {
         this.#busy -= 1
         if (this.#closing) this.close()
         if (error === null) resolve(value)
-        else reject(this.#shared.diskFailure(error))
+        else reject(this.#shared.diskFailure(error, unread))
       })
     })
   }

@@ -34,7 +34,8 @@ type Run = {
 export type Damage = {
   /** The same bytes of a segment as each other in-sync replica has them, one after the other. */
   readonly copies: (segment: Sequence, offset: number, length: number) => AsyncIterable<Payload>
-  readonly found: () => void
+  /** Told where the damaged record begins. */
+  readonly found: (segment: Sequence, record: number) => void
   /** Puts a segment right as far as others have it: damage before a record hides whether a head is the record's. */
   readonly mend: (segment: Sequence) => Promise<void>
   readonly repaired: () => void
@@ -171,7 +172,7 @@ function sumsOf(log: Log, run: Run): BigUint64Array {
 /** @throws Failure NOT_READY when the segment was dropped meanwhile: the bytes stand elsewhere now. */
 async function mended(log: Log, run: Run, damage: Damage): Promise<Uint8Array> {
   const { segment, record } = run
-  damage.found()
+  damage.found(segment, record)
   try {
     const payload = await repair(log, run, damage)
     if (payload !== undefined) return payload

@@ -212,12 +212,12 @@ export class ContainerReplica {
 
   /** The same where it is known in which places of the log they stand. */
   readExtents(extents: readonly Extent[], offset: number, length: number): Reading | Promise<Reading> {
-    const { counters } = this.#environment
+    const { counters, badPlaces } = this.#environment
     return readObject(this.storage.log, extents, offset, length, {
       copies: (segment, at, size) => copies(this.#environment, this.container, this.location, segment, at, size),
-      found: () => {
+      found: (segment, record) => {
         counters.corruptBlocks += 1
-        counters.diskErrors += 1
+        if (badPlaces.addRecord(this.container, segment, record)) counters.diskErrors += 1
         this.#environment.log.warn({ container: this.container }, 'a damaged block was found')
       },
       repaired: () => {

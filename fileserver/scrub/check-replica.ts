@@ -38,7 +38,7 @@ export type Outcome = {
 /** @throws Failure when the check cannot go on: the replica was stopped, or its log cut. */
 export async function checkReplica(check: ReplicaCheck): Promise<Outcome> {
   const { environment, replica, location, from, paced, checked } = check
-  const { counters } = environment
+  const { counters, badPlaces } = environment
   const { log } = replica.storage
   const sum = { found: 0, repaired: 0, remaining: 0, refused: false }
   const demand = (): void => {
@@ -53,6 +53,7 @@ export async function checkReplica(check: ReplicaCheck): Promise<Outcome> {
     // As it is now: it may have grown, or have been dropped.
     const segment = log.manifest().find((other) => other.first === first)
     if (segment === undefined || first < from) continue
+    let isCounted = false
     try {
       const findings = await checkSegment({
         log,
@@ -61,15 +62,17 @@ export async function checkReplica(check: ReplicaCheck): Promise<Outcome> {
         peers,
         paced,
         demand,
-        found: (count) => {
+        found: (count, record) => {
           counters.corruptBlocks += count
+          if (!badPlaces.addRecord(replica.container, first, record) || isCounted) return
+          // Bad places come in runs: those of a segment that are new are one error of the disk.
+          counters.diskErrors += 1
+          isCounted = true
         },
         repaired: (count) => {
           counters.repairedBlocks += count
         },
       })
-      // Bad places come in runs: those of a segment are one error of the disk.
-      if (findings.found > 0) counters.diskErrors += 1
       if (findings.repaired > 0) await replica.synced()
       counters.scrubbedBytes += findings.checkedBytes
       sum.found += findings.found

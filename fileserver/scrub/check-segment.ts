@@ -33,7 +33,8 @@ export type Check = {
   readonly paced: (bytes: number) => Promise<void>
   /** @throws Failure when the replica was stopped: its files are no longer ours. */
   readonly demand: () => void
-  readonly found: (count: number) => void
+  /** @param record where the record begins that is damaged, or whose predecessor is not what was written. */
+  readonly found: (count: number, record: number) => void
   readonly repaired: (count: number) => void
 }
 
@@ -88,7 +89,7 @@ class Checking {
     const { log, segment, committed } = this.#check
     const { header, start } = log.beginningOf(segment.first)
     if (!(await this.#bytes(0, header.length)).equals(header)) {
-      this.#note(1)
+      this.#note(1, 0)
       this.#patches.push({ offset: 0, bytes: header })
       this.#write()
     }
@@ -108,7 +109,7 @@ class Checking {
       return
     }
     // Each record follows from the one before, and yet they don't lead to what we wrote.
-    if (!this.#unproven) this.#note(1)
+    if (!this.#unproven) this.#note(1, place.offset)
     this.#refused ||= !this.#unproven
   }
 
@@ -122,7 +123,7 @@ class Checking {
   }
 
   async #othersHead(place: Mark): Promise<Buffer | undefined> {
-    this.#note(1)
+    this.#note(1, place.offset)
     const { segment, peers } = this.#check
     const left = segment.sizeBytes - place.offset
     for (const peer of left < headerBytes ? [] : peers) {
@@ -142,7 +143,7 @@ class Checking {
     const at = offset + headBytes
     let wrong = wrongBlocks(head, await this.#bytes(at, payloadBytes), 0)
     if (wrong.length === 0 || sequence > this.#check.committed) return
-    this.#note(wrong.length)
+    this.#note(wrong.length, offset)
     for (const peer of this.#check.peers) {
       const from = wrong[0]! * sumBlockBytes
       const to = Math.min((wrong.at(-1)! + 1) * sumBlockBytes, payloadBytes)
@@ -159,9 +160,9 @@ class Checking {
     if (!this.#unproven) this.#write()
   }
 
-  #note(count: number): void {
+  #note(count: number, record: number): void {
     this.#found += count
-    this.#check.found(count)
+    this.#check.found(count, record)
   }
 
   /** Puts the patches in their places. */

@@ -10,6 +10,7 @@ import type { Test } from 'tap'
 import { Cleaning } from '../../fileserver/cleaning/cleaning.ts'
 import { followingHandlers } from '../../fileserver/following.ts'
 import { type Index, openIndex } from '../../fileserver/index/store.ts'
+import { BadPlaces } from '../../fileserver/pool/bad-places.ts'
 import { noTicket } from '../../fileserver/replica/addition.ts'
 import type { Environment } from '../../fileserver/replica/environment.ts'
 import type { ContainerReplica } from '../../fileserver/replica/replica.ts'
@@ -59,6 +60,7 @@ export class Node {
       directory: here.directory,
       log: silentLog,
       counters: zeroCounters(),
+      badPlaces: new BadPlaces(),
       random: Math.random,
       connect: async (to) => nodes.connect(this, to),
       leased: () => true,

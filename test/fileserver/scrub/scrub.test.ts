@@ -136,6 +136,29 @@ t.test('what is nowhere whole stays as it is, and is told', async (t) => {
   t.equal(scrubbed.location.epoch, 1, 'nobody is given up for it')
 })
 
+t.test('a place that nobody can mend is one error of the disk, however often it is met', async (t) => {
+  const scrubbed = await Scrubbed.make(t)
+  const [master] = scrubbed.nodes.all
+  const spoilAll = (number: number): void => {
+    for (const node of scrubbed.nodes.all) {
+      const [path] = segmentsOf(node)
+      const { offset, headBytes } = recordsIn(path!)[number]!
+      spoil(path!, offset + headBytes + 3)
+    }
+  }
+  const { counters } = master!.environment
+  // File 1 is in the third record, file 5 in the seventh.
+  spoilAll(2)
+  const read = async () => master!.replica.read(bytesOf('file 1'), 0, 20_000)
+  for (let i = 0; i < 3; i++) await t.rejects(read(), /CORRUPT/)
+  t.equal(counters.diskErrors, 1, 'read by clients')
+  for (let i = 0; i < 2; i++) t.match(await scrubbed.scrub(master!), [{ found: 1, remaining: 1 }])
+  t.equal(counters.diskErrors, 1, 'and scrubbed')
+  spoilAll(6)
+  for (let i = 0; i < 2; i++) t.match(await scrubbed.scrub(master!), [{ found: 2, remaining: 2 }])
+  t.equal(counters.diskErrors, 2, 'what is spoiled later is another one')
+})
+
 t.test('without others in reach damage stays, and is mended when they are back', async (t) => {
   const scrubbed = await Scrubbed.make(t)
   const [, victim] = scrubbed.nodes.all
