@@ -31,6 +31,8 @@ export type ClusterOptions = {
   readonly namespace?: Namespace
   /** Over the defaults below. */
   readonly cldb?: Readonly<Record<string, number>>
+  /** Options of the CLDB's command, over all. */
+  readonly cldbOptions?: readonly string[]
   /** Directory of a storage pool (from 1) that does not stand in `directory`. */
   readonly pool?: (index: number) => string | undefined
   readonly reserveBytes?: number
@@ -143,7 +145,13 @@ async function startCluster(options: ClusterOptions): Promise<Cluster> {
     const started = start({
       name,
       command: process.execPath,
-      args: [holdfast, server.command, '--config', server.config],
+      args: [
+        holdfast,
+        server.command,
+        '--config',
+        server.config,
+        ...(name === 'cldb' ? (options.cldbOptions ?? []) : []),
+      ],
       logFile: join(outside, `${name}.log`),
       namespace,
       environment: { NO_COLOR: '1' },

@@ -32,6 +32,7 @@ export type Rot = Place & { readonly server: Server; readonly repaired: () => bo
 type Deed = (world: World, fault: Fault) => Promise<void>
 
 const unmountWithinMs = 20_000
+const rejoinWithinMs = 90_000
 /** Only segments that old records fill: what stands at the end may be taken for a torn write, and cut. */
 const rottenSegmentBytesMin = 2 * 2 ** 20
 const rottenPart = 0.7
@@ -186,6 +187,23 @@ export const deeds: Readonly<Record<FaultKind, Deed>> = {
       // A segment that was dropped, or went with its replica, takes its rot with it.
       rot.push({ server, path, offset, repaired: () => !existsSync(path) || isRight() })
     })
+  },
+
+  /** The CLDB may not answer, or refuse as too many others are dead: then nothing is drained. But each rejoins. */
+  drain: async ({ servers, idle, note }, fault) => {
+    const { name, address } = servers.fileservers[fault.servers[0]!]!
+    const ask = async (what: 'drain' | 'rejoin'): Promise<boolean> => {
+      try {
+        note((await servers.command(['node', what, address])).split('\n')[0]!)
+        return true
+      } catch (error) {
+        note(`no ${what} of ${name}: ${(error as { stderr?: string }).stderr ?? error}`)
+        return false
+      }
+    }
+    if (!(await ask('drain'))) idle.add(fault)
+    await sleep(fault.durationMs)
+    await until(`${name} rejoins`, rejoinWithinMs, () => ask('rejoin'), 500)
   },
 }
 

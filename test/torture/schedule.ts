@@ -20,6 +20,7 @@ const weights = {
   powerAll: 1,
   fill: 1,
   rot: 3,
+  drain: 2,
 } as const satisfies Record<string, number>
 
 export type FaultKind = keyof typeof weights

@@ -32,6 +32,7 @@ const containerBytesMax = 96 * MiB
 
 export type Server = {
   readonly name: string
+  readonly address: string
   readonly disk: LoopDisk
   /** The CLDB's database or the storage pool. */
   readonly directory: string
@@ -77,7 +78,17 @@ export async function startServers({ directory, network, ...machine }: Machine):
     const data = join(disk.directory, 'data')
     mkdirSync(data)
     writeFileSync(join(directory, `${name}.json`), JSON.stringify({ directory: data, ...settings }, undefined, 2))
-    return { name, disk, directory: data, holds: 0, pauses: 0, diskFaults: 0, process: undefined, turn: done }
+    return {
+      name,
+      address: address(name),
+      disk,
+      directory: data,
+      holds: 0,
+      pauses: 0,
+      diskFaults: 0,
+      process: undefined,
+      turn: done,
+    }
   }
   const cldb = declare('cldb', { listen: address('cldb'), containerBytesMax, openContainersMin: 6, ...times })
   const fileservers = Array.from({ length: machine.fileservers }, (_, index) => {
