@@ -6,11 +6,20 @@
 import { Failure } from '../protocol/failures.ts'
 import type { ContainerId, ServerId } from '../protocol/ids.ts'
 import type { Location, Volume } from '../protocol/messages/attributes.ts'
-import type { control } from '../protocol/messages/control.ts'
+import { type control, leftMax } from '../protocol/messages/control.ts'
 import type { ReplyOf, RequestOf } from '../protocol/messages/service.ts'
 import { isUnder } from './placement.ts'
 import { modeLeftMs } from './servers/modes.ts'
-import { type Container, mayHoldLease, members, type Policy, type Server, type State, takesPart } from './state.ts'
+import {
+  type Container,
+  isDraining,
+  mayHoldLease,
+  members,
+  type Policy,
+  type Server,
+  type State,
+  takesPart,
+} from './state.ts'
 
 type Calls = typeof control.calls
 type Reply<K extends keyof Calls> = ReplyOf<Calls[K]>
@@ -126,6 +135,12 @@ function needed(state: State, server: Server): number {
   return count
 }
 
+/** Containers that keep the server from being drained, when they are few. */
+function left(state: State, server: Server): readonly ContainerId[] {
+  const ids = state.containersOf.get(server.record.server)
+  return ids === undefined || !isDraining(server) || ids.size > leftMax ? [] : [...ids]
+}
+
 export function status(state: State, nowMs: number): Reply<'status'> {
   const servers = [...state.servers.values()].map((server) => ({
     server: server.record.server,
@@ -142,6 +157,8 @@ export function status(state: State, nowMs: number): Reply<'status'> {
     resyncsWaiting: server.resyncsWaiting,
     mode: server.record.mode?.kind ?? ('normal' as const),
     reason: server.record.mode?.reason ?? '',
+    alarm: server.alarm ?? '',
+    left: left(state, server),
     modeLeftMs: Math.ceil(modeLeftMs(server, nowMs)),
     resyncing: state.resyncingOn.get(server.record.server)?.size ?? 0,
     needed: server.record.mode === undefined ? 0 : needed(state, server),

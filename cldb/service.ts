@@ -106,6 +106,8 @@ export function createService({ state, store, clock, random, log, onFatal }: Ser
       const before = state.servers.get(server)
       if (after === undefined) continue
       const { address, mode } = after.record
+      if (after.alarm !== undefined && before?.alarm === undefined)
+        log.error({ server, address, reason: after.alarm }, 'the disk of a server fails')
       if (after.state !== before?.state) log.info({ server, address }, `server is ${after.state}`)
       if (mode === before?.record.mode) continue
       const isAlarm = mode !== undefined && mode.reason !== askedFor

@@ -46,6 +46,8 @@ export type Server = {
   readonly modeSinceMs: number
   /** From where its disk's errors are counted; absent until they are known. */
   readonly errors: { readonly sinceMs: number; readonly base: number } | undefined
+  /** That its disk fails, and why its replicas cannot go elsewhere. */
+  readonly alarm: string | undefined
   readonly freeBytes: number
   readonly full: boolean
   readonly counters: Counters
@@ -167,6 +169,7 @@ export const unheard = (record: ServerRecord, nowMs: number): Server => ({
   heardMs: nowMs,
   modeSinceMs: nowMs,
   errors: undefined,
+  alarm: undefined,
   freeBytes: 0,
   full: false,
   counters: zeroCounters(),

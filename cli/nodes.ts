@@ -6,7 +6,7 @@
 import { Failure } from '../protocol/failures.ts'
 import type { control } from '../protocol/messages/control.ts'
 import type { ReplyOf } from '../protocol/messages/service.ts'
-import { formatBytes, formatDuration, table } from './output.ts'
+import { counted, formatBytes, formatDuration, table } from './output.ts'
 
 export type Status = ReplyOf<typeof control.calls.status>
 export type ServerStatus = Status['servers'][number]
@@ -20,19 +20,24 @@ export function serverNamed(servers: readonly ServerStatus[], name: string): Ser
   throw new Failure('INVALID', `${name} may be ${found.map(({ server }) => server).join(' or ')}`)
 }
 
-/** `alive, draining: 12 replicas left`. */
+/** `alive, draining: 2 replicas left (containers 7, 12)`. */
 export function stateOf(server: ServerStatus): string {
-  return [server.state as string, ...(server.full ? ['full'] : []), ...modeOf(server)].join(', ')
+  const { state, full, alarm } = server
+  return [state, ...(full ? ['full'] : []), ...(alarm === '' ? [] : [`failing: ${alarm}`]), ...modeOf(server)].join(
+    ', ',
+  )
 }
 
-function modeOf({ state, mode, replicas, masters, modeLeftMs, needed, reason }: ServerStatus): readonly string[] {
+function modeOf(server: ServerStatus): readonly string[] {
+  const { state, mode, replicas, masters, modeLeftMs, needed, reason, left } = server
   const because = reason === '' || reason === 'asked for' ? '' : ` because of ${reason}`
+  const which = left.length === 0 ? '' : ` (${left.length === 1 ? 'container' : 'containers'} ${left.join(', ')})`
   if (mode === 'draining')
-    return [replicas === 0 ? `drained${because}` : `draining${because}: ${replicas} replicas left`]
+    return [replicas === 0 ? `drained${because}` : `draining${because}: ${counted(replicas, 'replica')} left${which}`]
   if (mode === 'normal') return []
   const waiting = [
     ...(masters > 0 ? [`leads ${masters}`] : []),
-    ...(needed > 0 ? [`${needed} containers need it`] : []),
+    ...(needed > 0 ? [`${counted(needed, 'container')} ${needed === 1 ? 'needs' : 'need'} it`] : []),
   ]
   const ready = state !== 'alive' ? [] : waiting.length > 0 ? [`not ready: ${waiting.join(', ')}`] : ['may be stopped']
   return [`maintenance for ${formatDuration(modeLeftMs)}`, ...ready]

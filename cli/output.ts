@@ -61,6 +61,9 @@ export function parseDuration(text: string): number | undefined {
   return match === null ? undefined : Math.round(Number(match[1]) * durations[match[2] as keyof typeof durations])
 }
 
+/** `1 replica`, `2 replicas`. */
+export const counted = (count: number, noun: string): string => `${count} ${noun}${count === 1 ? '' : 's'}`
+
 /** `2 h 5 min`: the two largest units. */
 export function formatDuration(ms: number): string {
   const seconds = Math.ceil(ms / 1000)

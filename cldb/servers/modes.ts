@@ -34,7 +34,13 @@ export function setMode(draft: Draft, request: RequestOf<typeof control.calls.se
 function enter(draft: Draft, server: Server, mode: Mode | undefined): void {
   const id = server.record.server
   const errors = server.errors && { sinceMs: draft.nowMs, base: server.counters.diskErrors }
-  draft.servers.set(id, { ...server, record: { ...server.record, mode }, modeSinceMs: draft.nowMs, errors })
+  draft.servers.set(id, {
+    ...server,
+    record: { ...server.record, mode },
+    modeSinceMs: draft.nowMs,
+    errors,
+    alarm: undefined,
+  })
   for (const container of draft.state.containersOf.get(id) ?? []) draft.attend(container)
 }
 
@@ -49,7 +55,7 @@ function hindranceOf(draft: Draft, server: Server): string | undefined {
     for (const other of draft.state.servers.keys())
       if (other !== id && canHold(draft.servers.get(other)!, topology)) others++
     if (others < replication)
-      return `volume ${name} keeps ${replication} copies, and only ${others} other servers can hold them`
+      return `volume ${name} has replication ${replication}, other servers that can hold its copies: ${others}`
   }
   return undefined
 }
@@ -77,13 +83,17 @@ export function errorsOf(server: Server, { diskErrors }: Counters, nowMs: number
   return diskErrors < errors.base ? { ...errors, base: 0 } : errors // another process counts from 0
 }
 
-/** Servers whose disks fail give their replicas away, where others can hold them. */
+/** Servers whose disks fail give their replicas away, where others can hold them; elsewhere they raise the alarm. */
 export function drainFailing(draft: Draft): void {
   const { diskErrorsMax } = draft.state.config
   if (diskErrorsMax === 0) return
   for (const server of draft.state.servers.values()) {
     const errors = server.counters.diskErrors - (server.errors?.base ?? server.counters.diskErrors)
-    if (errors < diskErrorsMax || server.record.mode !== undefined || hindranceOf(draft, server) !== undefined) continue
-    enter(draft, server, { kind: 'draining', reason: `${errors} disk errors`, forMs: 0 })
+    const isFailing = errors >= diskErrorsMax && server.record.mode === undefined
+    const reason = `${errors} disk ${errors === 1 ? 'error' : 'errors'}`
+    const hindrance = isFailing ? hindranceOf(draft, server) : undefined
+    const alarm = hindrance && `${reason}, cannot be drained: ${hindrance}`
+    if (isFailing && alarm === undefined) enter(draft, server, { kind: 'draining', reason, forMs: 0 })
+    else if (alarm !== server.alarm) draft.servers.set(server.record.server, { ...server, alarm })
   }
 }

@@ -8,7 +8,7 @@ import { type Command, InvalidArgumentError } from 'commander'
 import { type Cluster, startCluster } from '../dev/cluster.ts'
 import { demonstrate } from '../dev/demo.ts'
 import { type GraceTime, graceSettings, rereplicateAfterOption } from '../duration.ts'
-import { print } from '../output.ts'
+import { counted, print } from '../output.ts'
 import { globalsOf } from '../session.ts'
 
 type Options = {
@@ -61,7 +61,7 @@ async function demo(options: Options, json: boolean): Promise<void> {
   const say = speaker(json)
   const directory = options.directory ?? (await mkdtemp(join(tmpdir(), 'holdfast-demo-')))
   try {
-    say(`starting a cluster of ${options.fileservers} fileservers in ${directory}`)
+    say(`starting a cluster of ${counted(options.fileservers, 'fileserver')} in ${directory}`)
     const cluster = await startCluster({ ...clusterOptions(options), directory, say })
     try {
       const outcome = await demonstrate(cluster, say)
@@ -94,7 +94,7 @@ function mountCommand({ nfs }: Cluster): string {
 }
 
 const welcome = (cluster: Cluster, fileservers: number, mount: string): string => `
-Holdfast runs: 1 CLDB at ${cluster.cldb}, ${fileservers} fileservers, 1 NFS gateway at ${cluster.nfs}.
+Holdfast runs: 1 CLDB at ${cluster.cldb}, ${counted(fileservers, 'fileserver')}, 1 NFS gateway at ${cluster.nfs}.
 The data are in ${cluster.directory}, the logs in its logs/.
 The volume "main" is mounted at /: ${Math.min(3, fileservers)} copies of everything.
 ${cluster.exportsFile} lets this machine and private networks in, read-write, with root as root.

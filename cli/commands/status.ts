@@ -5,7 +5,7 @@ import type { Command } from 'commander'
 import { control } from '../../protocol/messages/control.ts'
 import { containersOf, containerTable, namesOf } from '../containers.ts'
 import { resyncTable, resyncTotal, type Status, stateOf } from '../nodes.ts'
-import { formatBytes, print, table } from '../output.ts'
+import { counted, formatBytes, print, table } from '../output.ts'
 import { callMs, withClient } from '../session.ts'
 
 export function statusCommand(program: Command): void {
@@ -46,7 +46,7 @@ function headline(summary: { cluster: string; containers: number; underReplicate
   ]
   const look = ' (holdfast container list --under-replicated)'
   const state = lacking.length === 0 ? 'every container has all its copies' : lacking.join(', ') + look
-  return `Cluster ${cluster}: ${containers} containers, ${state}`
+  return `Cluster ${cluster}: ${counted(containers, 'container')}, ${state}`
 }
 
 function serverTable({ servers }: Status): string {

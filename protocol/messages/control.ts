@@ -30,6 +30,8 @@ const volumeName = text(255)
 export const replicasMax = 200_000
 /** Containers that are changing their masters by plan, in the whole cluster: each stands still for a moment. */
 export const handOversMax = 64
+/** The last containers of a draining server are named. */
+export const leftMax = 8
 /** Longest maintenance: 30 days. */
 export const maintenanceMsMax = 30 * 24 * 3600 * 1000
 
@@ -91,6 +93,10 @@ export const serverStatusShape = message({
   mode: modeShape,
   /** Why it is in this mode. */
   reason: text(255),
+  /** That its disk fails and that it cannot be drained, and why; empty otherwise. */
+  alarm: text(1024),
+  /** Containers whose replicas a draining server still has, once they are so few. */
+  left: list(container, leftMax),
   /** Until maintenance ends by itself. */
   modeLeftMs: natural(),
   /** Of its replicas, those that are not in sync. */

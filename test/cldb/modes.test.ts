@@ -110,6 +110,24 @@ t.test('a disk whose errors grow', async (t) => {
   t.match(statusOf(world, bad), { mode: 'normal' }, 'but not again for errors that are known')
 })
 
+t.test('a failing disk whose replicas can go nowhere raises the alarm', async (t) => {
+  const { world, others } = cluster(3, { diskErrorsMax: 5 })
+  const [bad] = others as [number]
+  const tell = (diskErrors: number): void => {
+    world.send({ type: 'heartbeat', request: beat(bad, 1, { counters: { ...zeroCounters(), diskErrors } }) })
+    world.send({ type: 'repair' })
+  }
+  tell(4)
+  t.match(statusOf(world, bad), { mode: 'normal', alarm: '' })
+  tell(6)
+  const alarm =
+    '6 disk errors, cannot be drained: volume home has replication 3, other servers that can hold its copies: 2'
+  t.match(statusOf(world, bad), { mode: 'normal', alarm })
+  world.join(4)
+  tell(6)
+  t.match(statusOf(world, bad), { mode: 'draining', reason: '6 disk errors', alarm: '', left: [1] }, 'until they can')
+})
+
 t.test('the errors of a day count', async (t) => {
   const { world, others } = cluster(4, { diskErrorsMax: 5 })
   const [bad] = others as [number]

@@ -13,7 +13,7 @@ import { isFailure } from '../../protocol/failures.ts'
 import type { ContainerId } from '../../protocol/ids.ts'
 import { silentLog } from '../../protocol/logging.ts'
 import type { Location } from '../../protocol/messages/attributes.ts'
-import { control } from '../../protocol/messages/control.ts'
+import { control, zeroCounters } from '../../protocol/messages/control.ts'
 import { type ControlClient, controlClient } from '../../protocol/transport/grpc.ts'
 import { beat, registration, server, volumeRequest } from './world.ts'
 
@@ -163,4 +163,37 @@ t.test('after a failed commit nothing is answered', async (t) => {
   t.ok(await refused(handlers.register(registration(2, 1), context)), 'what could not be made durable')
   t.ok(await refused(handlers.status({}, context)), 'nor what is in memory ahead of it')
   t.equal(failures.length, 1, 'whoever started it is told once')
+})
+
+t.test('a failing disk whose replicas can go nowhere is an error in the log, once', async (t) => {
+  const store = await openLevelStore(t.testdir())
+  const config = cldbConfig({ directory: '-', ...quick, diskErrorsMax: 5 })
+  const errors: unknown[] = []
+  const { handlers, close } = createService({
+    state: initialState(config, { cluster: 'test', nextContainer: 1, leaseMs: 600 }, await store.load(), 0),
+    store,
+    clock: systemClock,
+    random: Math.random,
+    log: { ...silentLog, error: (fields, message) => errors.push({ ...fields, message }) },
+    onFatal: (error) => t.fail(String(error)),
+  })
+  t.teardown(() => {
+    close()
+    return store.close()
+  })
+  const context = { peer: 'test' }
+  for (const number of [1, 2, 3]) await handlers.register(registration(number, 1), context)
+  await handlers.createVolume(volumeRequest(), context)
+  const alarm = async () => (await handlers.status({}, context)).servers.find((one) => one.server === server(2))!.alarm
+  const tell = (diskErrors: number) =>
+    handlers.heartbeat(beat(2, 1, { counters: { ...zeroCounters(), diskErrors } }), context)
+  await tell(0)
+  for (let diskErrors = 5; diskErrors < 8; diskErrors++) {
+    await tell(diskErrors)
+    await until('it is seen', async () => (await alarm()).startsWith(`${diskErrors} disk errors`))
+  }
+  t.match(errors, [
+    { server: server(2), message: 'the disk of a server fails', reason: /cannot be drained: volume home/ },
+  ])
+  t.equal(errors.length, 1)
 })

@@ -26,6 +26,8 @@ const server = (digits: string, more: Partial<ServerStatus> = {}): ServerStatus 
   modeLeftMs: 0,
   resyncing: 0,
   needed: 0,
+  alarm: '',
+  left: [],
   ...more,
 })
 
@@ -44,6 +46,16 @@ for (const [more, expected] of [
   [{ mode: 'draining', reason: 'asked for' }, 'alive, draining: 12 replicas left'],
   [{ mode: 'draining', reason: '12 disk errors' }, 'alive, draining because of 12 disk errors: 12 replicas left'],
   [{ mode: 'draining', replicas: 0, state: 'dead' }, 'dead, drained'],
+  [
+    { mode: 'draining', replicas: 2, left: [7, 12].map(containerId) },
+    'alive, draining: 2 replicas left (containers 7, 12)',
+  ],
+  [{ mode: 'draining', replicas: 1, left: [containerId(7)] }, 'alive, draining: 1 replica left (container 7)'],
+  [{ alarm: '12 disk errors, cannot be drained: why' }, 'alive, failing: 12 disk errors, cannot be drained: why'],
+  [
+    { mode: 'maintenance', modeLeftMs: 6e4, masters: 0, needed: 1 },
+    'alive, maintenance for 1 min, not ready: 1 container needs it',
+  ],
   [{ mode: 'maintenance', modeLeftMs: 7.2e6 }, 'alive, maintenance for 2 h, not ready: leads 4'],
   [
     { mode: 'maintenance', modeLeftMs: 6e4, masters: 0, needed: 2 },

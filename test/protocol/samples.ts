@@ -300,6 +300,8 @@ export const controlSamples: Samples<typeof control.calls> = {
           modeLeftMs: 7_200_000,
           resyncing: 2,
           needed: 1,
+          alarm: '10 disk errors, cannot be drained',
+          left: [7, 12] as never,
         },
       ],
       volumes: [{ volume, containers: 6, underReplicated: 1, unavailable: 0, lackingBytes: 2 ** 33 }],
