@@ -6,15 +6,15 @@
  * last one is `COUNT seeds, F failures`; the exit code is 0 when F is. `--shrink` makes the first run that fails smaller.
  */
 import { availableParallelism } from 'node:os'
-import { parseArgs } from 'node:util'
-import type { FaultName } from './faults.ts'
+import { fraction, given, number, one, some } from './arguments.ts'
+import { type FaultName, faults } from './faults.ts'
 import { outcomes } from './jobs.ts'
-import type { MutationName } from './mutants/mutations.ts'
+import { type MutationName, mutations } from './mutants/mutations.ts'
 import { type Outcome, run, type Settings, usual } from './run.ts'
 import { commandOf, shrink } from './shrink.ts'
 import { Tally } from './world/tally.ts'
 
-const { values } = parseArgs({
+const values = given({
   options: {
     seed: { type: 'string', default: '1' },
     seeds: { type: 'string', default: '1' },
@@ -28,17 +28,19 @@ const { values } = parseArgs({
     shrink: { type: 'boolean', default: false },
   },
 })
-const first = Number(values.seed)
-const count = Number(values.seeds)
+const first = number('seed', values.seed, 0)
+const count = number('seeds', values.seeds, 1)
+const jobs = number('jobs', values.jobs, 1)
+const seconds = fraction('seconds', values.seconds)
+const faultNames = Object.keys(faults) as FaultName[]
+const mutationNames = Object.keys(mutations) as MutationName[]
 const settings: Settings = {
-  safetyMs: Number(values.seconds) * 1000,
-  clients: Number(values.clients),
-  only: values.only?.split(',') as FaultName[] | undefined,
-  keep: values.keep
-    ?.split(',')
-    .map(Number)
-    .filter((number) => number > 0),
-  mutation: values.mutation as MutationName | undefined,
+  safetyMs: seconds * 1000,
+  clients: number('clients', values.clients, 1),
+  only: values.only === undefined ? undefined : some('only', values.only, faultNames),
+  // Numbers of faults; `none` of them.
+  keep: values.keep === 'none' ? [] : values.keep?.split(',').map((text) => number('keep', text, 1)),
+  mutation: values.mutation === undefined ? undefined : one('mutation', values.mutation, mutationNames),
 }
 
 async function* traced(): AsyncGenerator<Outcome> {
@@ -48,7 +50,7 @@ async function* traced(): AsyncGenerator<Outcome> {
 const met = new Tally()
 const failed: number[] = []
 const began = performance.now()
-for await (const outcome of values.trace ? traced() : outcomes(first, count, Number(values.jobs), settings)) {
+for await (const outcome of values.trace ? traced() : outcomes(first, count, jobs, settings)) {
   const { seed, problem, hash, counts, kinds } = outcome
   met.addAll(counts)
   if (problem === undefined && count > 20) continue
@@ -63,8 +65,8 @@ if (values.shrink && worst !== undefined) {
   console.log(`seed ${worst}, made smaller: ${outcome.problem}\n  ${commandOf(worst, small)}`)
 }
 if (failed.length > 0) console.log(`failed: ${failed.join(' ')}`)
-const seconds = ((performance.now() - began) / 1000).toFixed(1)
+const tookSeconds = ((performance.now() - began) / 1000).toFixed(1)
 const told = Object.entries(met.counts).map(([name, value]) => `${value} ${name}`)
-console.log(`${told.join(', ')}; ${seconds} s`)
+console.log(`${told.join(', ')}; ${tookSeconds} s`)
 console.log(`${count} seeds, ${failed.length} failures`)
 process.exit(failed.length === 0 ? 0 : 1)

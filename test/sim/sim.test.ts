@@ -11,6 +11,14 @@ import { faults } from './faults.ts'
 const main = new URL('./main.ts', import.meta.url).pathname
 const mutants = new URL('./mutants/main.ts', import.meta.url).pathname
 
+/** @returns the exit code, and what it complains of. */
+const refused = (script: string, ...given: string[]): Promise<readonly [code: number | null, complaint: string]> =>
+  new Promise((resolve) => {
+    execFile(process.execPath, ['--import=tsx', script, ...given], (error, _, stderr) =>
+      resolve([error === null ? 0 : Number(error.code), stderr.trimEnd()]),
+    )
+  })
+
 async function output(script: string, ...given: string[]): Promise<readonly string[]> {
   const run = promisify(execFile)(process.execPath, ['--import=tsx', script, ...given], { maxBuffer: 2 ** 26 })
   const { stdout } = await run.catch((failed: { stdout: string }) => failed)
@@ -40,6 +48,23 @@ t.test('histories of a register', async (t) => {
     [[write(0, 3, 1), write(1, 2, 2), read(4, 5, 1)], true, 'of two at once either may be the last'],
   ] as const)
     t.equal(isLinearizable(registerModel, history), expected, why)
+})
+
+t.test('words that are wrong are refused', async (t) => {
+  for (const [script, given, complaint] of [
+    [main, ['--seeds', 'abc'], /^--seeds is a whole number of at least 1, not abc$/],
+    [main, ['--seed', '1e99'], /^--seed is a whole number/],
+    [main, ['--seconds', '0'], /^--seconds is a number above 0, not 0$/],
+    [main, ['--mutation', 'forget-epohc'], /^--mutation: forget-epohc is none of .*forget-epoch/],
+    [main, ['--only', 'crash,crsh'], /^--only: crsh is none of crash, /],
+    [main, ['--keep', '1,x'], /^--keep is a whole number/],
+    [main, ['--sede', '1'], /--sede/],
+    [mutants, ['--only', 'forget-epohc'], /^--only: forget-epohc is none of /],
+  ] as const) {
+    const [code, told] = await refused(script, ...given)
+    t.equal(code, 2, given.join(' '))
+    t.match(told, complaint)
+  }
 })
 
 t.test('the same seed gives the same trace', async (t) => {

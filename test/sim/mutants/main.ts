@@ -3,18 +3,19 @@
  *
  * Runs each until a seed catches it, and prints the table; exits 0 only when all were caught within LIMIT seeds.
  */
-import { parseArgs } from 'node:util'
+import { given, number, some } from '../arguments.ts'
 import { run, usual } from '../run.ts'
 import { type Mutation, type MutationName, mutations } from './mutations.ts'
 
-const { values } = parseArgs({
+const values = given({
   options: {
     seeds: { type: 'string', default: '300' },
     only: { type: 'string' },
   },
 })
-const limit = Number(values.seeds)
-const names = (values.only?.split(',') ?? Object.keys(mutations)) as MutationName[]
+const all = Object.keys(mutations) as MutationName[]
+const limit = number('seeds', values.seeds, 1)
+const names = values.only === undefined ? all : some('only', values.only, all)
 let missed = 0
 for (const name of names) {
   const mutation: Mutation = mutations[name]
