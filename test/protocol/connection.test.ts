@@ -1,9 +1,10 @@
 /**
  * Connections over real sockets: calls, failures, deadlines, ends, and peers that break the rules.
  */
-import { createServer } from 'node:net'
+import { createServer, type Socket } from 'node:net'
 import t from 'tap'
 import { AssertionError } from '../../protocol/assert.ts'
+import { systemClock } from '../../protocol/clock.ts'
 import { silentLog } from '../../protocol/logging.ts'
 import { framePayloadBytesMax, kinds } from '../../protocol/transport/frame.ts'
 import { readFailure } from '../../protocol/transport/wire.ts'
@@ -251,4 +252,40 @@ t.test('an unknown failure code is INTERNAL, never a crash', async (t) => {
   for (const wire of [null, 5, [], ['NO_SUCH_CODE', 'detail'], ['NOT_FOUND'], ['__proto__', 'x']])
     t.equal(readFailure(wire).failure, 'INTERNAL')
   t.equal(readFailure(['NOT_FOUND', 'x']).failure, 'NOT_FOUND')
+})
+
+t.test('nothing is put into the buffer of a call that its broken connection has ended', async (t) => {
+  const bytes = 1_000_000
+  let peer: Socket | undefined
+  const server = createServer((socket) => {
+    peer = socket
+    socket.on('error', () => undefined)
+    socket.on('data', () => undefined)
+    socket.write(helloFrame())
+  }).listen(0, '127.0.0.1')
+  t.teardown(() => server.close())
+  await new Promise((resolve) => server.once('listening', resolve))
+  const { port } = server.address() as { port: number }
+  let aheadMs = 0
+  const clock = { ...systemClock, monotonicMs: () => systemClock.monotonicMs() + aheadMs }
+  const connection = await transportOf({ clock }).connect(`127.0.0.1:${port}`, 1000)
+  t.equal(await failureIn(connection.call(calls.echo, { n: 1 }, { timeoutMs: 50 })), 'DEADLINE')
+  const into = Buffer.alloc(bytes)
+  const read = failureIn(connection.call(calls.echo, { n: 2 }, { timeoutMs: 60_000, into }))
+  await sleep(20)
+  const reply = frameOf({
+    kind: kinds.reply,
+    number: calls.echo.number,
+    id: 2,
+    wire: [2],
+    payload: Buffer.alloc(bytes, 1),
+  })
+  peer!.write(reply.subarray(0, bytes / 2))
+  while (into[bytes / 4] === 0) await sleep(5)
+  aheadMs = 60_000
+  t.equal(await read, 'UNAVAILABLE', 'the first call was never answered')
+  into.fill(2)
+  peer!.write(reply.subarray(bytes / 2))
+  await sleep(100)
+  t.ok(into.every((byte) => byte === 2))
 })

@@ -36,13 +36,14 @@ export const missing = call(0x0f08, number, number)
 export const sleep = (ms: number): Promise<void> => new Promise((resolve) => setTimeout(resolve, ms))
 
 export type EchoOptions = {
+  readonly clock?: Clock
   readonly cluster?: string
   readonly log?: Log
   readonly onFatal?: (error: unknown) => void
 }
 
-export const transportOf = ({ cluster = '', log = silentLog, onFatal }: EchoOptions): Transport =>
-  tcpTransport({ role: 'test', cluster: () => cluster, clock: systemClock, log, ...(onFatal && { onFatal }) })
+export const transportOf = ({ cluster = '', log = silentLog, clock = systemClock, onFatal }: EchoOptions): Transport =>
+  tcpTransport({ role: 'test', cluster: () => cluster, clock, log, ...(onFatal && { onFatal }) })
 
 export type EchoServer = {
   readonly clock: Clock
