@@ -16,7 +16,7 @@ import type { Environment } from './replica/environment.ts'
 import { ContainerReplica } from './replica/replica.ts'
 import { type State, Storage, type StorageOptions } from './replica/storage.ts'
 import { Copying, type Source } from './resync/copying.ts'
-import { disown, installed } from './resync/marker.ts'
+import { disown, installed, isInstalling } from './resync/marker.ts'
 
 /** A stopped replica is opened again after this. */
 const reopenMs = 1000
@@ -158,6 +158,7 @@ export class Replicas {
     }
     this.#demandEpoch(container, of)
     const { directory } = this.#options(container)
+    if (!isInstalling(environment.disk, directory)) this.#disown(container, of)
     const options = { environment, container, directory, epoch: of, committed, starts, wanted, trusted, source }
     const copying = new Copying(options)
     this.#copies.set(container, copying)
@@ -367,11 +368,15 @@ export class Replicas {
   }
 
   #add(container: ContainerId, storage: Storage): void {
-    const stopped = (replica: ContainerReplica, led: boolean): void => {
+    const stopped = (replica: ContainerReplica, led: boolean, closed: Promise<void>): void => {
       if (led) void this.#resign(container, replica.core.epoch)
       if (this.#replicas.get(container) !== replica) return
       this.#replicas.delete(container)
-      this.#openLater(container, replica.storage.log.durable)
+      this.#waiting.set(container, replica.storage.log.durable)
+      // What it still writes must not fall on what is opened next.
+      void this.#exclusively(container, () => closed.catch(() => {})).then(() => {
+        if (this.#waiting.has(container)) this.#openLater(container, this.#waiting.get(container))
+      })
     }
     const replica = new ContainerReplica(this.#environment, container, storage, this.#foundation, stopped)
     this.#replicas.set(container, replica)

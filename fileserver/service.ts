@@ -106,7 +106,8 @@ export function fileHandlers(
     const { retries } = replica.storage.index
     const done = retries.find(ticket)
     if (done !== undefined) return again(replica, operation, request, context, done)
-    if (retries.isOver(ticket)) throw new Failure('INVALID', 'the client does not wait for this call any more')
+    if (retries.isOver(ticket) || replica.unrecorded.isOver(ticket))
+      throw new Failure('INVALID', 'the client does not wait for this call any more')
     const answered = replica.unrecorded.find(ticket)
     if (answered !== undefined) return answered as Promise<Performed<R>>
     const { payload = [], sums = noSums, stable } = options
@@ -199,9 +200,11 @@ export function fileHandlers(
     readdir: async (request) => {
       const replica = replicas.get(request.directory.container)
       replica.demandMaster()
+      const { epoch } = replica.core
       try {
         return { reply: await queries.readdir(replica.view, request, contextOf(replica)) }
       } finally {
+        replica.demandMaster(epoch)
         await replica.settled(replica.storage.index.latest)
       }
     },
@@ -266,9 +269,10 @@ export function fileHandlers(
   async function trimmed(fid: Parameters<typeof orphanOf>[1]): Promise<void> {
     const replica = replicas.get(fid.container)
     for (;;) {
+      const { epoch } = replica.core
       const orphan = await orphanOf(replica.view, fid)
       if (orphan === undefined) return
-      await reclaim.work(replica, orphan)
+      await reclaim.work(replica, orphan, epoch)
     }
   }
 }

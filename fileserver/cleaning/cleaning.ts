@@ -5,6 +5,7 @@
  * replica no longer leads, and waits while another one is copied, which would find segments gone, unless space is short.
  */
 import { Failure, isFailure } from '../../protocol/failures.ts'
+import type { Sequence } from '../../protocol/ids.ts'
 import type { Environment } from '../replica/environment.ts'
 import type { ContainerReplica } from '../replica/replica.ts'
 import type { Replicas } from '../replicas.ts'
@@ -44,8 +45,7 @@ export class Cleaning {
       found = false
       this.#measureSpace()
       for (const replica of [...this.#replicas.all()]) {
-        const segment = this.#choose(replica)
-        if (segment !== undefined) found = (await this.#empty(replica, segment)) || found
+        found = (await this.#clean(replica)) || found
       }
     }
   }
@@ -72,11 +72,16 @@ export class Cleaning {
     })
   }
 
-  /** @returns whether the segment is gone. */
-  async #empty(replica: ContainerReplica, { first, sizeBytes }: Candidate): Promise<boolean> {
+  /** @returns whether a segment of it is gone. */
+  async #clean(replica: ContainerReplica): Promise<boolean> {
     const { clock, counters, log } = this.#environment
     const { container } = replica
+    let first: Sequence | undefined
     try {
+      const chosen = this.#choose(replica)
+      if (chosen === undefined) return false
+      const { sizeBytes } = chosen
+      first = chosen.first
       const movedBytes = await emptySegment(replica, first, this.#course(replica))
       if (movedBytes === undefined) return false
       counters.cleanedBytes += Math.max(0, sizeBytes - movedBytes)

@@ -43,9 +43,15 @@ export class Reclaim {
     })
   }
 
-  /** Has every chunk of the orphan trimmed, and notes it. */
-  async work(replica: ContainerReplica, orphan: Orphan): Promise<void> {
+  /**
+   * Has every chunk of the orphan trimmed, and notes it. Trimmed bytes do not come back: so first whatever cut them off
+   * must be committed.
+   * @param of the epoch in which the orphan was read. @throws Failure when this replica is its master no more.
+   */
+  async work(replica: ContainerReplica, orphan: Orphan, of: Epoch): Promise<void> {
     const { trimChunk } = files.calls
+    replica.demandWritable(of)
+    await replica.settled(replica.storage.index.latest)
     await Promise.all(
       orphan.chunks.map(({ chunk, keepBytes }) => {
         const number = ++this.#number
@@ -66,7 +72,7 @@ export class Reclaim {
           .finally(() => this.#unanswered.delete(number))
       }),
     )
-    replica.demandWritable()
+    replica.demandWritable(of)
     const changes = reclaimed(replica.view, orphan)
     if (changes.length === 0) return
     const record = { kind: 'operation', stable: true, ticket: noTicket, result: 0, changes } as const
@@ -78,9 +84,10 @@ export class Reclaim {
     this.#working.add(replica.container)
     try {
       for (;;) {
+        const { epoch } = replica.core
         const found = await orphans(replica.view, replica.container, filesAtOnce)
         if (found.length === 0) break
-        await Promise.all(found.map((orphan) => this.work(replica, orphan)))
+        await Promise.all(found.map((orphan) => this.work(replica, orphan, epoch)))
       }
     } catch (error) {
       if (!isFailure(error)) throw error

@@ -8,23 +8,32 @@ import { type CallNumber, callsKeptMax } from '../../protocol/messages/attribute
 
 const clientsMax = 1024
 
+type Calls = { oldest: number; readonly answers: Map<number, Promise<unknown>> }
+
 export class Unrecorded {
   /** By client, in order of use, the latest last; of each, answers by number. */
-  readonly #clients = new Map<number, Map<number, Promise<unknown>>>()
+  readonly #clients = new Map<number, Calls>()
 
   find({ client, number }: CallNumber): Promise<unknown> | undefined {
-    return this.#clients.get(client)?.get(number)
+    return this.#clients.get(client)?.answers.get(number)
+  }
+
+  /** Whether the client no longer waits for the call: its answer may be forgotten. */
+  isOver({ client, number }: CallNumber): boolean {
+    return number < (this.#clients.get(client)?.oldest ?? 0)
   }
 
   add<T>({ client, number, oldest }: CallNumber, answer: Promise<T>): Promise<T> {
-    const answers = this.#clients.get(client) ?? new Map<number, Promise<unknown>>()
+    const calls: Calls = this.#clients.get(client) ?? { oldest: 0, answers: new Map() }
     this.#clients.delete(client)
-    this.#clients.set(client, answers)
-    answers.set(number, answer)
-    for (const known of answers.keys()) {
-      if (known >= oldest && answers.size <= callsKeptMax) break
-      answers.delete(known)
+    this.#clients.set(client, calls)
+    calls.oldest = Math.max(calls.oldest, oldest)
+    calls.answers.set(number, answer)
+    for (const known of calls.answers.keys()) {
+      if (known >= calls.oldest) break
+      calls.answers.delete(known)
     }
+    if (calls.answers.size > callsKeptMax) prune(calls)
     const [leastRecent] = this.#clients.keys()
     if (this.#clients.size > clientsMax) this.#clients.delete(leastRecent!)
     return answer
@@ -32,5 +41,14 @@ export class Unrecorded {
 
   clear(): void {
     this.#clients.clear()
+  }
+}
+
+/** Calls come in any order: those that are over first, then, of a client that waits for too many, the longest known. */
+function prune({ oldest, answers }: Calls): void {
+  for (const number of answers.keys()) if (number < oldest) answers.delete(number)
+  for (const number of answers.keys()) {
+    if (answers.size <= callsKeptMax) break
+    answers.delete(number)
   }
 }

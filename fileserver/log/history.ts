@@ -11,7 +11,10 @@ import { type Epoch, epoch, type Sequence, sequence } from '../../protocol/ids.t
 
 export type EpochStart = { readonly epoch: Epoch; readonly first: Sequence }
 
-/** `starts` strictly ascending in both fields; `last` >= every `first` - 1. */
+/** Of a history: what is older is found out by comparing segments. */
+export const startsMax = 4096
+
+/** `starts` strictly ascending in both fields, the latest `startsMax`; `last` >= every `first` - 1. */
 export type History = { readonly starts: readonly EpochStart[]; readonly last: Sequence }
 
 /**
@@ -19,9 +22,10 @@ export type History = { readonly starts: readonly EpochStart[]; readonly last: S
  * @returns the last sequence both logs share; 0 when no epoch is common (copy the whole container).
  */
 export function divergencePoint(ours: History, theirs: History): Sequence {
+  const known = new Set(theirs.starts.map((start) => start.epoch))
   for (let i = ours.starts.length - 1; i >= 0; i--) {
     const start = ours.starts[i]!
-    if (!theirs.starts.some((other) => other.epoch === start.epoch)) continue
+    if (!known.has(start.epoch)) continue
     return sequence(Math.max(0, Math.min(endOf(ours, start.epoch), endOf(theirs, start.epoch))))
   }
   return sequence(0)
@@ -47,7 +51,7 @@ export function extended(history: History, of: Epoch, at: Sequence): History {
   const latest = history.starts.at(-1)
   if (latest !== undefined && latest.epoch === of) return { starts: history.starts, last: at }
   assert(latest === undefined || of > latest.epoch, 'epochs of a log ascend')
-  return { starts: [...history.starts, { epoch: of, first: at }], last: at }
+  return { starts: [...history.starts, { epoch: of, first: at }].slice(-startsMax), last: at }
 }
 
 /** The history of the log cut after `after`. */

@@ -13,6 +13,7 @@ import type { Change, View } from '../index/changes.ts'
 import type { Extent } from '../index/extents.ts'
 import { Unrecorded } from '../index/unrecorded.ts'
 import { encodeChanges } from '../log/changes-codec.ts'
+import type { Entry } from '../log/find.ts'
 import { epochAt } from '../log/history.ts'
 import { recordBytes } from '../log/record.ts'
 import { mendSegment } from '../scrub/mend.ts'
@@ -36,7 +37,7 @@ export class ContainerReplica {
   stopped: Error | undefined
   location: Location | undefined
   readonly #environment: Environment
-  readonly #onStopped: (replica: ContainerReplica, led: boolean) => void
+  readonly #onStopped: (replica: ContainerReplica, led: boolean, closed: Promise<void>) => void
   readonly #foundation: (location: Location) => readonly Change[]
   readonly #answers = new Answers()
   readonly #members: Members
@@ -46,17 +47,19 @@ export class ContainerReplica {
   #syncing = false
   #triedMs = 0
   #flushDueMs: number | undefined
+  #closing: Promise<void> | undefined
 
   /**
    * @param foundation the changes that begin a new container.
-   * @param onStopped told once, after which the replica must be opened anew; `led`: somebody else should lead meanwhile.
+   * @param onStopped told once: the replica must be opened anew when `closed` settles; `led`: somebody else should lead
+   * meanwhile.
    */
   constructor(
     environment: Environment,
     container: ContainerId,
     storage: Storage,
     foundation: (location: Location) => readonly Change[],
-    onStopped: (replica: ContainerReplica, led: boolean) => void,
+    onStopped: (replica: ContainerReplica, led: boolean, closed: Promise<void>) => void,
   ) {
     this.#environment = environment
     this.container = container
@@ -133,20 +136,20 @@ export class ContainerReplica {
     })
   }
 
-  /** @throws Failure unless this replica may answer as the container's master now. */
-  demandMaster(): void {
+  /** @throws Failure unless this replica may answer now as the container's master of epoch `of`. */
+  demandMaster(of: Epoch = this.#core.epoch): void {
     this.#demandOpen()
     const { role } = this.#core
     if (role === 'recovering') throw new Failure('NOT_READY', `container ${this.container} is changing its master`)
     if (role !== 'master') throw new Failure('NOT_MASTER', `not the master of container ${this.container}`)
     if (!this.#environment.leased()) throw new Failure('NOT_READY', 'this fileserver has lost touch with the CLDB')
+    if (of !== this.#core.epoch)
+      throw new Failure('STALE_EPOCH', `container ${this.container} is in epoch ${this.#core.epoch}, not ${of}`)
   }
 
   /** @throws Failure unless a client's write, sent to the master of epoch `of`, may be taken now. */
   demandWritable(of: Epoch = this.#core.epoch): void {
-    this.demandMaster()
-    if (of !== this.#core.epoch)
-      throw new Failure('STALE_EPOCH', `container ${this.container} is in epoch ${this.#core.epoch}, not ${of}`)
+    this.demandMaster(of)
     if (!acknowledges(this.#core))
       throw new Failure('TOO_FEW_REPLICAS', `container ${this.container} has fewer in-sync replicas than its minimum`)
   }
@@ -277,12 +280,14 @@ export class ContainerReplica {
     this.dispatch({ type: 'rolledBack', last: after })
   }
 
-  /** Stops for good: closes files, fails what waits. */
-  async stop(reason: Error): Promise<void> {
-    if (this.stopped !== undefined) return
-    this.stopped = reason
-    this.#stepDown()
-    await this.storage.close()
+  /** Stops for good: closes files, fails what waits. Settles when nothing of it is at work any more. */
+  stop(reason: Error): Promise<void> {
+    if (this.#closing === undefined) {
+      this.stopped = reason
+      this.#stepDown()
+      this.#closing = this.storage.close()
+    }
+    return this.#closing
   }
 
   #guard(run: () => void): void {
@@ -299,8 +304,7 @@ export class ContainerReplica {
     const reason = error instanceof Error ? error : new Error(String(error))
     this.#environment.log.error({ container: this.container, error: reason }, 'the replica stops')
     const led = this.leads
-    void this.stop(reason)
-    this.#onStopped(this, led)
+    this.#onStopped(this, led, this.stop(reason))
   }
 
   #dispatch(event: Event): void {
@@ -359,7 +363,15 @@ export class ContainerReplica {
   #append(addition: Addition): Sequence {
     const { changes, ...draft } = addition
     const { epoch, committed } = this.#core
-    const entry = this.storage.append({ ...draft, changes: encodeChanges(changes) }, changes, epoch, committed)
+    const { last } = this.storage.log
+    let entry: Entry
+    try {
+      entry = this.storage.append({ ...draft, changes: encodeChanges(changes) }, changes, epoch, committed)
+    } catch (error) {
+      // The log has it although the index has not: the followers would take it.
+      if (this.storage.log.last !== last) this.#broken(error)
+      throw error
+    }
     this.#environment.counters.bytesWritten += addition.payloadBytes
     this.#batching.add(entry, recordBytes(entry.header))
     return entry.header.sequence

@@ -26,10 +26,6 @@ export class Waiters {
   fail(failure: Failure): void {
     for (const { reject } of this.#list.splice(0)) reject(failure)
   }
-
-  get count(): number {
-    return this.#list.length
-  }
 }
 
 type Watermarks = { readonly committed: Sequence; readonly received: Sequence }

@@ -2,11 +2,12 @@
  * Claims about what a client's call does when the network brings it twice, late, or to a master of another epoch.
  */
 import t, { type Test } from 'tap'
-import type { Reclaim } from '../../fileserver/cleaning/reclaim.ts'
+import { Reclaim } from '../../fileserver/cleaning/reclaim.ts'
 import { fidOf } from '../../fileserver/names/inode.ts'
-import { format } from '../../fileserver/names/operations.ts'
+import { format, orphans } from '../../fileserver/names/operations.ts'
 import { fileHandlers } from '../../fileserver/service.ts'
 import type { Cldb } from '../../protocol/cluster/cldb.ts'
+import type { Containers } from '../../protocol/cluster/containers.ts'
 import type { Inode } from '../../protocol/ids.ts'
 import type { Ticket } from '../../protocol/messages/attributes.ts'
 import type { files } from '../../protocol/messages/files.ts'
@@ -19,7 +20,9 @@ import { container, e, ticket } from './world.ts'
 const directory = fidOf(container, 1 as Inode)
 
 type Answerer = Handlers<typeof files.calls>
-const answerer = (node: Node): Answerer => fileHandlers(node.environment, node.replicas, {} as Cldb, {} as Reclaim)
+const cldb = { call: async () => ({ containers: [99] }) } as unknown as Cldb
+const answerer = (node: Node, reclaim = {} as Reclaim): Answerer =>
+  fileHandlers(node.environment, node.replicas, cldb, reclaim)
 
 async function two(t: Test) {
   const nodes = await Nodes.make(t, 2)
@@ -33,6 +36,9 @@ async function two(t: Test) {
 }
 
 const context = {} as Parameters<Answerer['remove']>[2]
+
+const lookup = async (at: Answerer, name: string) =>
+  at.lookup({ directory, name: bytesOf(name), credentials: root }, [], context)
 
 const create = async (at: Answerer, ticket: Ticket, name: string) =>
   at.create(
@@ -80,4 +86,70 @@ t.test('a call that was sent to the master of another epoch is refused, done or 
   t.equal(await failureIn(create(at, ticket(1, 1, 1), 'c')), 'STALE_EPOCH')
   await create(at, { ...ticket(1, 1, 1), epoch: e(2) }, 'c')
   await remove(at, { ...ticket(1, 5, 1), epoch: e(2) }, 'c')
+})
+
+t.test('a call that failed is not done when it comes again after its answer was forgotten', async (t) => {
+  const { a } = await two(t)
+  const at = answerer(a)
+  t.equal(await failureIn(remove(at, ticket(2, 5, 5), 'c')), 'NOT_FOUND')
+  t.equal(await failureIn(remove(at, ticket(2, 6, 6), 'z')), 'NOT_FOUND', 'the client has had the answer of the first')
+  await create(at, ticket(1, 1, 1), 'c')
+  t.equal(await failureIn(remove(at, ticket(2, 5, 5), 'c')), 'INVALID')
+  await lookup(at, 'c')
+})
+
+t.test('no bytes are forgotten for a removal that may still be undone', async (t) => {
+  const { nodes, a, b } = await two(t)
+  const trimmed: number[] = []
+  const containers = {
+    call: async (container: number) => {
+      trimmed.push(container)
+      return { reply: {} }
+    },
+  } as unknown as Containers
+  const reclaim = new Reclaim(a.environment, containers)
+  const at = answerer(a, reclaim)
+  const { fid } = (await create(at, ticket(1, 1, 1), 'f')).reply.attributes
+  await at.map({ ticket: ticket(1, 2, 2), fid, first: 0, count: 1, allocate: true }, [], context)
+  b.cut = true
+  const removed = failureIn(remove(at, ticket(1, 3, 3), 'f'))
+  const { epoch } = a.replica.core
+  const [orphan] = await orphans(a.replica.view, container, 1)
+  const worked = failureIn(reclaim.work(a.replica, orphan!, epoch))
+  await new Promise((resolve) => setTimeout(resolve, 50))
+  t.strictSame(trimmed, [])
+  a.cut = true
+  b.cut = false
+  await nodes.configure(2, [b])
+  await serves(b)
+  await lookup(answerer(b), 'f')
+  await a.replicas.followed(container, e(2)).then((replica) => replica!.dispatch({ type: 'followed', epoch: e(2) }))
+  t.equal(await worked, 'NOT_MASTER')
+  t.equal(await removed, 'NOT_MASTER')
+  t.strictSame(trimmed, [], 'nor afterwards')
+})
+
+t.test('a directory is not read across the end of a mastership', async (t) => {
+  const { a, b } = await two(t)
+  const { scan } = a.index
+  const at = answerer(a)
+  b.cut = true
+  const made = failureIn(create(at, ticket(1, 1, 1), 'f'))
+  let end = (): void => {}
+  const ended = new Promise<void>((resolve) => {
+    end = resolve
+  })
+  t.teardown(() => Object.assign(a.index, { scan }))
+  Object.assign(a.index, {
+    scan: async (...range: Parameters<typeof scan>) => {
+      await ended
+      return scan(...range)
+    },
+  })
+  const listing = { directory, credentials: root, cookie: 0, entriesMax: 10, withAttributes: false }
+  const read = failureIn((async () => at.readdir(listing as Parameters<Answerer['readdir']>[0], [], context))())
+  a.replica.dispatch({ type: 'followed', epoch: e(2) })
+  end()
+  t.equal(await read, 'NOT_MASTER', 'is answered')
+  t.equal(await made, 'NOT_MASTER')
 })

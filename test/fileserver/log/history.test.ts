@@ -2,7 +2,14 @@
  * Claims about epoch histories: where two logs part, and what an append or a cut makes of a history.
  */
 import t from 'tap'
-import { divergencePoint, epochAt, extended, type History, shortened } from '../../../fileserver/log/history.ts'
+import {
+  divergencePoint,
+  epochAt,
+  extended,
+  type History,
+  shortened,
+  startsMax,
+} from '../../../fileserver/log/history.ts'
 import { e, s } from '../world.ts'
 
 /** `1@1 2@6 ..8`: epoch 1 from record 1, epoch 2 from record 6, the last record is 8. */
@@ -60,4 +67,16 @@ t.test('a cut forgets the epochs that began after it', async (t) => {
   t.strictSame(shortened(log('1@1 3@5 4@6 ..9'), s(5)), log('1@1 3@5 ..5'))
   t.strictSame(shortened(log('1@1 3@5 4@6 ..9'), s(4)), log('1@1 ..4'))
   t.strictSame(shortened(log('1@1 3@5 4@6 ..9'), s(0)), log('..0'))
+})
+
+t.test('a history is bounded: the latest epochs are enough', async (t) => {
+  let history: History = { starts: [], last: s(0) }
+  for (let i = 1; i <= startsMax + 100; i++) history = extended(history, e(i), s(i))
+  t.equal(history.starts.length, startsMax)
+  t.equal(divergencePoint(history, extended(history, e(9_000_000), s(9_000_000))), history.last)
+  t.equal(
+    divergencePoint(history, log('1@1 2@2 ..2')),
+    0,
+    'with one who was away for longer nothing is known to be shared',
+  )
 })

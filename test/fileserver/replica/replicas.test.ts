@@ -287,3 +287,55 @@ t.test('a replica that a master of the past asks for is not made: nobody would e
   named.add(c)
   await until(() => c.replicas.holds(container), 'once the CLDB names it, it is made')
 })
+
+t.test('a replica that stopped is opened again only when nothing of it is at work', async (t) => {
+  const nodes = await Nodes.make(t, 1)
+  const [a] = nodes.all as [Node]
+  await nodes.configure(1, [a])
+  await serves(a)
+  await write(a, { changes: [put('k', '1', true)] })
+  const { write: writeIndex } = a.index
+  let end = (): void => {}
+  const ended = new Promise<void>((resolve) => {
+    end = resolve
+  })
+  let begun = false
+  t.teardown(() => Object.assign(a.index, { write: writeIndex }))
+  Object.assign(a.index, {
+    write: async (...what: Parameters<typeof writeIndex>) => {
+      begun = true
+      await ended
+      return writeIndex(...what)
+    },
+  })
+  await until(() => begun, 'committed records are on their way into the index')
+  const old = a.replica
+  old.dispatch({ type: 'heard', committed: -1 as never })
+  t.ok(old.stopped, 'an assertion failed')
+  await new Promise((resolve) => setTimeout(resolve, 1200))
+  t.notOk(a.replicas.holds(container))
+  t.ok(
+    a.replicas.registered().replicas.some((held) => held.container === container),
+    'and counts as held meanwhile',
+  )
+  end()
+  await until(() => a.replicas.holds(container), 'it is open again')
+  t.equal(held(a, 'k'), '1')
+})
+
+t.test('a master whose index does not take what its log has stops', async (t) => {
+  const { nodes, a, b } = await three(t)
+  await nodes.configure(1, [a, b])
+  await serves(a)
+  const { get } = a.index
+  Object.assign(a.index, {
+    get: () => {
+      throw new Error('a read error')
+    },
+  })
+  const { replica } = a
+  await t.rejects(write(a, { changes: [put('k', '2', false)] }), /read error/)
+  Object.assign(a.index, { get })
+  t.ok(replica.stopped)
+  t.equal(b.replica.storage.log.last, 1, 'nobody else was given the record')
+})
