@@ -48,7 +48,7 @@ export async function run(seed: number, settings: Settings, print?: (line: strin
   const kinds = settings.only ?? plan.kinds
   const mutation = settings.mutation && mutations[settings.mutation]
   const cluster = new Cluster(random.split(), 3 + random.below(3), mutation)
-  const history = new History()
+  const history = new History((...given) => cluster.blackouts.excuse(...given))
   const { timeline } = cluster
   timeline.print = print
   let faults = 0

@@ -150,6 +150,10 @@ export class Workload {
     this.running -= 1
   }
 
+  get #nowMs(): number {
+    return this.#world.network.timeline.nowMs
+  }
+
   #pause(delayMs: number): Promise<void> {
     return new Promise((resolve) => void this.#world.network.timeline.after(delayMs, undefined, resolve))
   }
@@ -339,11 +343,19 @@ export class Workload {
     const { operations } = this.#clients[number]!
     const value = ++this.#value
     const never = Number.POSITIVE_INFINITY
-    const write: UnsyncedWrite = { value, called: this.#history.place(), returned: never, synced: never }
+    const write: UnsyncedWrite = {
+      value,
+      called: this.#history.place(),
+      calledMs: this.#nowMs,
+      returned: never,
+      synced: never,
+      containers: [],
+    }
     this.#history.unsynced[at * slotOffsets.length + slot]!.writes.push(write)
     try {
       const content = contentOf(value, slotBytes)
       const { tokens } = await operations.write(this.#places[at]!.unsynced, slotOffsets[slot]!, [content], false)
+      write.containers = tokens.map(({ container }) => container)
       write.returned = this.#history.place()
       if (this.#random.chance(0.3)) await this.#pause(this.#random.between(0, 300))
       if (this.#random.chance(0.7)) await operations.sync(tokens)
@@ -353,6 +365,8 @@ export class Workload {
     } catch (error) {
       if (!isFailure(error) || (error.row.retry === 'never' && !isFailure(error, 'UNSYNCED_LOST', 'NO_SPACE')))
         throw error
+      if (isFailure(error, 'UNSYNCED_LOST') && !this.#history.mayBeLost(write, this.#nowMs))
+        this.#world.report(`write ${value} is lost, although a replica in sync kept it`, error)
       this.#history.unanswered += 1
     }
   }
@@ -361,7 +375,7 @@ export class Workload {
     const called = this.#history.place()
     try {
       const value = await this.#readSlot(number, this.#places[at]!.unsynced, slot)
-      this.#history.unsynced[at * slotOffsets.length + slot]!.reads.push({ value, called })
+      this.#history.unsynced[at * slotOffsets.length + slot]!.reads.push({ value, called, answeredMs: this.#nowMs })
       this.#history.answered += 1
     } catch (error) {
       if (!isFailure(error) || error.row.retry === 'never') throw error

@@ -3,15 +3,26 @@
  *
  * Each directory is one object and each slot of a large file is one register: operations on different ones commute.
  */
+import type { ContainerId } from '../../../protocol/ids.ts'
 import { isLinearizable, type Model, type Operation } from './linearizable.ts'
 import { type DirectoryOperation, directoryModel, type RegisterOperation, registerModel } from './model.ts'
 
 /** An operation as it is recorded; `returned` and the outcome come later, or never. */
 export type Recorded<O> = { readonly client: number; readonly called: number; returned: number; readonly what: O }
 
-/** A register whose writes count only when they are synced. */
-export type UnsyncedWrite = { readonly value: number; readonly called: number; returned: number; synced: number }
-export type UnsyncedRead = { readonly value: number; readonly called: number }
+/** A write that is answered before it is synced: `containers` hold it, as soon as it is answered. */
+export type UnsyncedWrite = {
+  readonly value: number
+  readonly called: number
+  readonly calledMs: number
+  returned: number
+  synced: number
+  containers: readonly ContainerId[]
+}
+export type UnsyncedRead = { readonly value: number; readonly called: number; readonly answeredMs: number }
+
+/** Whether what was answered after `fromMs`, and not synced, may be gone at `untilMs` (blackouts.ts). */
+export type Excuse = (container: ContainerId, fromMs: number, untilMs: number) => boolean
 
 export class History {
   readonly directories: Recorded<DirectoryOperation>[][] = []
@@ -21,7 +32,17 @@ export class History {
   unanswered = 0
   /** Histories that were too tangled to decide. */
   undecided = 0
+  readonly #excuse: Excuse
   #order = 0
+
+  constructor(excuse: Excuse) {
+    this.#excuse = excuse
+  }
+
+  /** Whether an answered write that was not synced may be gone at `atMs`. */
+  mayBeLost({ containers, calledMs }: UnsyncedWrite, atMs: number): boolean {
+    return containers.some((container) => this.#excuse(container, calledMs, atMs))
+  }
 
   /** The next place in the order of all calls and returns. */
   place(): number {
@@ -45,8 +66,24 @@ export class History {
       if (wrong !== undefined) return wrong
     }
     for (const [i, { writes, reads }] of this.unsynced.entries()) {
-      const wrong = lost(writes, reads)
+      const wrong = this.#lost(writes, reads)
       if (wrong !== undefined) return `unsynced register ${i}: ${wrong}`
+    }
+    return undefined
+  }
+
+  /** @returns a read that shows a state without a write that may not be lost, if there is one. */
+  #lost(writes: readonly UnsyncedWrite[], reads: readonly UnsyncedRead[]): string | undefined {
+    for (const { value, called: read, answeredMs } of reads) {
+      const source = writes.find((write) => write.value === value)
+      if (source === undefined && value !== 0) return `${value} was read and never written`
+      const end = source?.returned ?? -1
+      for (const write of writes) {
+        if (write.called < end || write.returned > read) continue
+        if (write.synced < read) return `${value} was read although ${write.value} had been synced after it`
+        if (!this.mayBeLost(write, answeredMs))
+          return `${value} was read although ${write.value} had been answered after it, and a replica in sync kept it`
+      }
     }
     return undefined
   }
@@ -67,18 +104,6 @@ function relevant<O extends DirectoryOperation | RegisterOperation>(operations: 
     if (what.type === 'write') return seen.has(what.value)
     return what.type !== 'read' && what.type !== 'lookup' && what.type !== 'list'
   })
-}
-
-/** @returns a read that shows a state without a write that was synced before, if there is one. */
-function lost(writes: readonly UnsyncedWrite[], reads: readonly UnsyncedRead[]): string | undefined {
-  for (const read of reads) {
-    const source = writes.find(({ value }) => value === read.value)
-    if (source === undefined && read.value !== 0) return `${read.value} was read and never written`
-    const end = source?.returned ?? -1
-    const later = writes.find(({ called, synced }) => synced < read.called && called > end)
-    if (later !== undefined) return `${read.value} was read although ${later.value} had been synced after it`
-  }
-  return undefined
 }
 
 /** The shortest beginning of a history that is not linearizable, for people to read. */

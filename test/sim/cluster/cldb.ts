@@ -5,7 +5,7 @@
  */
 import { type CldbConfig, cldbConfig } from '../../../cldb/config.ts'
 import { createService, type Service } from '../../../cldb/service.ts'
-import { initialState, type RecordChanges, type Records, type State } from '../../../cldb/state.ts'
+import { type Container, initialState, type RecordChanges, type Records, type State } from '../../../cldb/state.ts'
 import type { Store } from '../../../cldb/store.ts'
 import { Failure, isFailure } from '../../../protocol/failures.ts'
 import type { Log } from '../../../protocol/logging.ts'
@@ -26,16 +26,21 @@ type AnyHandler = (request: unknown, context: { readonly peer: string }) => Prom
 
 const nameOf = new Map(Object.entries(control.calls).map(([name, call]) => [call.number, name]))
 
+/** Told of every configuration when it is durable. */
+type OnConfigured = (container: Pick<Container, 'container' | 'inSync'>) => void
+
 /** What the CLDB's disk holds. */
 class SimulatedStore {
   readonly #records: Writable = { meta: undefined, servers: new Map(), volumes: new Map(), containers: new Map() }
   readonly #timeline: Timeline
   readonly #random: Random
+  readonly #onConfigured: OnConfigured
   #underWay: RecordChanges[] = []
 
-  constructor(timeline: Timeline, random: Random) {
+  constructor(timeline: Timeline, random: Random, onConfigured: OnConfigured) {
     this.#timeline = timeline
     this.#random = random
+    this.#onConfigured = onConfigured
   }
 
   kill(): void {
@@ -76,6 +81,7 @@ class SimulatedStore {
     merge(this.#records.servers, changes.servers)
     merge(this.#records.volumes, changes.volumes)
     merge(this.#records.containers, changes.containers)
+    for (const record of changes.containers.values()) if (record !== undefined) this.#onConfigured(record)
   }
 }
 
@@ -109,13 +115,14 @@ export class CldbNode {
     settings: object,
     mutation: Mutation | undefined,
     report: (problem: string, error: unknown) => void,
+    onConfigured: OnConfigured,
   ) {
     this.#network = network
     this.#random = random
     this.#log = log
     this.#mutation = mutation
     this.#report = report
-    this.#store = new SimulatedStore(network.timeline, random.split())
+    this.#store = new SimulatedStore(network.timeline, random.split(), onConfigured)
     this.oscillator = new Oscillator(network.timeline, 1)
     this.config = cldbConfig({ directory: '/cldb', ...settings })
   }

@@ -8,6 +8,7 @@ import { isFailure } from '../../../protocol/failures.ts'
 import type { ContainerId, ServerId } from '../../../protocol/ids.ts'
 import type { Log } from '../../../protocol/logging.ts'
 import { control } from '../../../protocol/messages/control.ts'
+import { Blackouts } from '../checker/blackouts.ts'
 import { Problems } from '../checker/problems.ts'
 import type { Mutation } from '../mutants/mutations.ts'
 import { Network } from '../world/network.ts'
@@ -44,6 +45,7 @@ function differing(files: Files, others: Files): string | undefined {
 export class Cluster implements World {
   readonly timeline = new Timeline()
   readonly problems = new Problems()
+  readonly blackouts = new Blackouts()
   readonly network: Network
   readonly wires: Wires
   readonly cldb: CldbNode
@@ -76,6 +78,7 @@ export class Cluster implements World {
       { rereplicateAfterMs: 6000, openContainersMin: 2, openContainersMax: 2 },
       mutation,
       this.report,
+      ({ container, inSync }) => this.blackouts.configured(container, inSync, this.timeline.nowMs),
     )
     this.servers = Array.from({ length: servers }, (_, i) => {
       const oscillator = new Oscillator(this.timeline, random.between(0.95, 1.05))
@@ -122,6 +125,7 @@ export class Cluster implements World {
     if (power)
       for (const [name, { durable }] of this.#floors)
         if (!durable && name.startsWith(`${server.name}/`)) this.#floors.delete(name)
+    this.blackouts.ended(server.id, power, this.timeline.nowMs)
     server.kill(power)
   }
 

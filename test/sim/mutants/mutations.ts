@@ -124,6 +124,19 @@ export const mutations = {
       }
     },
   },
+  'answer-unsynced-at-once': {
+    means: 'the same, of a write that need not be synced',
+    replica: (replica) => {
+      if (Object.hasOwn(replica, 'append')) return
+      const { append } = replica
+      replica.append = (addition) => {
+        const { sequence: at, acknowledged } = append.call(replica, addition)
+        if (addition.stable) return { sequence: at, acknowledged }
+        acknowledged.catch(() => {})
+        return { sequence: at, acknowledged: Promise.resolve() }
+      }
+    },
+  },
   'dirty-read': {
     means: 'a read shows what may still be undone',
     replica: (replica) => {
