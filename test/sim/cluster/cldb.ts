@@ -142,6 +142,7 @@ export class CldbNode {
     const clock = clockOf(timeline, process, this.oscillator)
     this.process = process
     this.state = initialState(this.config, meta, records, clock.monotonicMs())
+    this.#mutation?.state?.(this.state)
     if (records.meta === undefined)
       void store.commit({ meta, servers: new Map(), volumes: new Map(), containers: new Map() })
     this.#service = createService({

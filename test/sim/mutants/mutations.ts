@@ -4,6 +4,7 @@
  * They stand for the rules of DESIGN §4: who finds none of them can't be trusted to find others.
  */
 
+import { type Container, members, type State } from '../../../cldb/state.ts'
 import type { Store } from '../../../cldb/store.ts'
 import { decodeChanges } from '../../../fileserver/log/changes-codec.ts'
 import { changesOf } from '../../../fileserver/log/record.ts'
@@ -28,6 +29,7 @@ export type Mutation = {
   readonly following?: (handlers: Following, replicas: Replicas) => Following
   /** The CLDB's. */
   readonly store?: (store: Store) => Store
+  readonly state?: (state: State) => void
   readonly files?: (handlers: Files, replicas: Replicas) => Files
   /** Run on each replica before each of its calls and ticks: it must not mind being run again. */
   readonly replica?: (replica: ContainerReplica) => void
@@ -71,6 +73,21 @@ export const mutations = {
         return environment.reconfigure(container, location.epoch, [], location.resyncing)
       },
     }),
+  },
+  'stale-master': {
+    means: 'the CLDB lets a replica that is not in sync become master',
+    state: ({ containers, elections }) => {
+      const { get } = containers
+      const all = new WeakMap<Container, Container>()
+      Object.assign(containers, {
+        get: (id: ContainerId) => {
+          const container = get.call(containers, id)
+          if (container === undefined || !elections.has(id)) return container
+          if (!all.has(container)) all.set(container, { ...container, inSync: members(container), resyncing: [] })
+          return all.get(container)
+        },
+      })
+    },
   },
   'rollback-too-little': {
     means: 'a follower keeps a record beyond the divergence point',
