@@ -36,10 +36,10 @@ export const fileserverSettings = {
     min: 1024 * 1024,
   }),
   retryMs: natural('how often a replica that is not in sync is tried again', { default: 1000, min: 10 }),
-  resyncInBytesPerSecond: natural('what resync may write here; 0: no fixed limit, it gives way to foreground load', {
+  resyncInBytesPerSecond: natural('the most that resync writes here, 0: no limit; it gives way to foreground load', {
     default: 0,
   }),
-  resyncOutBytesPerSecond: natural('what resync may read here; 0: no fixed limit, it gives way to foreground load', {
+  resyncOutBytesPerSecond: natural('the most that resync reads here, 0: no limit; it gives way to foreground load', {
     default: 0,
   }),
   resyncsMax: natural('replicas that are brought up at a time, from here and here: each keeps some MiB on its way', {

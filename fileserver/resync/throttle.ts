@@ -61,10 +61,11 @@ export class Foreground {
 
 /**
  * @param limit the configured rate; 0: none.
- * @returns the limit; without one Infinity on an idle server, else a third of the foreground load (so a quarter of all).
+ * @returns on an idle server the limit, or Infinity without one; else no more than a third of the foreground load (so a
+ * quarter of all).
  */
 export function resyncRate(limit: number, foregroundBytesPerSecond: number): number {
-  if (limit > 0) return limit
-  if (foregroundBytesPerSecond === 0) return Number.POSITIVE_INFINITY
-  return Math.max(leastBytesPerSecond, foregroundBytesPerSecond / 3)
+  const free = limit === 0 ? Number.POSITIVE_INFINITY : limit
+  if (foregroundBytesPerSecond === 0) return free
+  return Math.min(free, Math.max(leastBytesPerSecond, foregroundBytesPerSecond / 3))
 }

@@ -108,6 +108,42 @@ t.test('a copy that ends early goes on where it was, whoever of the two it was t
   await like(t, last, a)
 })
 
+t.test('no more is copied or streamed than the limits of both sides let through', async (t) => {
+  const limit = 4 * 2 ** 20
+  const free = { resyncInBytesPerSecond: 0, resyncOutBytesPerSecond: 0, resyncsMax: 4 }
+  const { nodes, a, b, c } = await world(t)
+  let epoch = 2
+  for (const [how, target, limited, limits] of [
+    ['what the target takes', b, b, { ...free, resyncInBytesPerSecond: limit }],
+    ['what the source gives', c, a, { ...free, resyncOutBytesPerSecond: limit }],
+  ] as const)
+    for (const way of ['copied', 'streamed']) {
+      if (way === 'streamed') {
+        // What it misses is in the log: it was there a moment ago.
+        epoch += 10
+        await nodes.govern(epoch, [a])
+        await serves(a)
+        await grow(a, 150)
+      }
+      Object.assign(limited.environment, { resyncs: new Resyncs(systemClock, limits) })
+      const { counters } = target.environment
+      const before = counters.resyncBytes
+      const calls = target.calls.length
+      const startMs = performance.now()
+      epoch += 10
+      await nodes.govern(epoch, [a], [target])
+      await isIn(a, target)
+      const tookMs = performance.now() - startMs
+      const bytes = counters.resyncBytes - before
+      t.ok(bytes > 5e6, `${bytes} bytes are ${way}`)
+      t.equal(target.calls.slice(calls).includes('install'), way === 'copied')
+      // What gathered before it began goes at once, 100 ms of it; and what is on its way at the end waits for nobody.
+      const leastMs = (1000 * (bytes - segmentBytes / 4)) / limit - 100
+      t.ok(tookMs >= leastMs, `${how}: ${Math.round(tookMs)} ms, at least ${Math.round(leastMs)}`)
+      Object.assign(limited.environment, { resyncs: new Resyncs(systemClock, free) })
+    }
+})
+
 t.test('resyncs of different containers wait for nothing but the bound', async (t) => {
   const resyncs = new Resyncs(systemClock, { resyncInBytesPerSecond: 0, resyncOutBytesPerSecond: 0, resyncsMax: 2 })
   const [one, two, three, four] = [1, 2, 3, 4].map((id) =>

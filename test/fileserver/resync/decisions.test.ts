@@ -39,20 +39,19 @@ t.test('a piece larger than the bucket passes, and those after it wait until its
   t.equal(take(first.bucket, MiB, Number.POSITIVE_INFINITY, 4000).waitMs, 0, 'an idle server forgives it')
 })
 
-t.test(
-  'without a limit resync leaves the larger share to the foreground, and all of an idle server is its own',
-  async (t) => {
-    const foreground = new Foreground()
-    t.equal(resyncRate(0, foreground.bytesPerSecond(0)), Number.POSITIVE_INFINITY)
-    for (let ms = 0; ms < 1000; ms++) foreground.note(300_000, ms)
-    const load = foreground.bytesPerSecond(1000)
-    t.ok(load > 300e6 && load < 400e6, 'bytes, and something for each operation')
-    t.equal(resyncRate(0, load), load / 3)
-    t.ok(resyncRate(0, 1) >= MiB, 'a trickle of operations does not stop it')
-    t.equal(resyncRate(5, load), 5, 'a fixed limit is one')
-    t.equal(foreground.bytesPerSecond(1250), 0, 'soon after the last operation it has all')
-  },
-)
+t.test('resync leaves the larger share to the foreground, and all of an idle server is its own', async (t) => {
+  const foreground = new Foreground()
+  t.equal(resyncRate(0, foreground.bytesPerSecond(0)), Number.POSITIVE_INFINITY)
+  for (let ms = 0; ms < 1000; ms++) foreground.note(300_000, ms)
+  const load = foreground.bytesPerSecond(1000)
+  t.ok(load > 300e6 && load < 400e6, 'bytes, and something for each operation')
+  t.equal(resyncRate(0, load), load / 3)
+  t.ok(resyncRate(0, 1) >= MiB, 'a trickle of operations does not stop it')
+  t.equal(resyncRate(5, load), 5, 'a fixed limit is one')
+  t.equal(resyncRate(200 * MiB, load), load / 3, 'and gives way as well')
+  t.equal(resyncRate(200 * MiB, 0), 200 * MiB, 'an idle server reaches it')
+  t.equal(foreground.bytesPerSecond(1250), 0, 'soon after the last operation it has all')
+})
 
 t.test('the container with the fewest copies goes first, then the one that waits longest', async (t) => {
   const entry = (name: string, copies: number, sinceMs: number) => ({ name, copies: () => copies, sinceMs })

@@ -15,7 +15,7 @@ import { floorBytesOf } from '../../../fileserver/pool/room.ts'
 import type { Environment, Limits } from '../../../fileserver/replica/environment.ts'
 import type { ContainerReplica } from '../../../fileserver/replica/replica.ts'
 import { Replicas } from '../../../fileserver/replicas.ts'
-import { Resyncs } from '../../../fileserver/resync/resyncs.ts'
+import { type ResyncLimits, Resyncs } from '../../../fileserver/resync/resyncs.ts'
 import { maintenanceHandlers } from '../../../fileserver/scrub/handlers.ts'
 import { Scrubber } from '../../../fileserver/scrub/scrubber.ts'
 import { fileHandlers } from '../../../fileserver/service.ts'
@@ -36,7 +36,7 @@ import type { Mutation } from '../mutants/mutations.ts'
 import { SimulatedDisk } from '../world/disk.ts'
 import { SimulatedIndex } from '../world/index.ts'
 import type { Network } from '../world/network.ts'
-import type { Random } from '../world/random.ts'
+import { Random } from '../world/random.ts'
 import { clockOf, type Oscillator, Process } from '../world/timeline.ts'
 import type { Wires } from '../world/transport.ts'
 import type { CldbNode } from './cldb.ts'
@@ -79,6 +79,7 @@ export class Server {
   readonly #world: World
   readonly #random: Random
   readonly #index: SimulatedIndex
+  readonly #resyncLimits: ResyncLimits
   #counters = zeroCounters()
 
   constructor(number: number, world: World, random: Random, oscillator: Oscillator) {
@@ -89,6 +90,10 @@ export class Server {
     this.#random = random
     this.disk = new SimulatedDisk(world.network.timeline, random.split())
     this.#index = new SimulatedIndex(world.network.timeline, random.split())
+    // From numbers of its own: no other draw is shifted. Half of the rates are limited; all of a pool passes within seconds.
+    const own = new Random(oscillator.wallOffsetMs)
+    const rate = (): number => (own.chance(0.5) ? 0 : Math.floor(own.between(256 * 1024, 4 * 2 ** 20)))
+    this.#resyncLimits = { resyncInBytesPerSecond: rate(), resyncOutBytesPerSecond: rate(), resyncsMax: 2 }
   }
 
   /** What the process that runs has counted. */
@@ -193,7 +198,7 @@ export class Server {
         return location
       },
       limits,
-      resyncs: new Resyncs(clock, { resyncInBytesPerSecond: 0, resyncOutBytesPerSecond: 0, resyncsMax: 2 }),
+      resyncs: new Resyncs(clock, this.#resyncLimits),
       segmentBytes,
     }
     const environment = mutation?.environment?.(sound) ?? sound
