@@ -39,6 +39,10 @@ export const cldbSettings = {
     min: 1,
     max: 1024,
   }),
+  electsAny: natural(
+    '1 for any member in sync after a lost master, which is as right: by default one in service with few copies to make',
+    { default: 0, max: 1 },
+  ),
   tickMs: natural('how late the end of a lease may be noticed: a part of every failover', {
     default: 50,
     min: 5,

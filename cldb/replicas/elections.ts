@@ -106,7 +106,7 @@ function sourcesOf(draft: Draft): Map<ServerId, number> {
   return sources
 }
 
-/** Of those who can lead one at random, but of those with the fewest copies to make: so a lost server's are made by all. */
+/** Any who can lead would be right. */
 function choose(draft: Draft, id: ContainerId, sources: Map<ServerId, number>): void {
   const container = draft.containers.get(id)
   draft.elections.delete(id)
@@ -114,22 +114,24 @@ function choose(draft: Draft, id: ContainerId, sources: Map<ServerId, number>): 
   const former = container.master
   if (former !== undefined && draft.isAlive(former)) return
   const all = candidates(draft, container)
-  const preferred = all.filter((member) => takesPart(draft.servers.get(member)))
-  const electable = preferred.length > 0 ? preferred : all
   const copies = (member: ServerId): number => sources.get(member) ?? 0
-  const fewest = Math.min(...electable.map(copies))
-  const master = pick(
-    draft.random,
-    electable.filter((member) => copies(member) === fewest),
-  )
+  const master = pick(draft.random, draft.state.config.electsAny === 1 ? all : preferable(draft, all, copies))
   if (master === undefined) {
     draft.elections.set(id, Number.POSITIVE_INFINITY)
     return
   }
-  sources.set(master, fewest + 1)
+  sources.set(master, copies(master) + 1)
   draft.configure(container, {
     master,
     inSync: container.inSync.filter((member) => member !== former),
     resyncing: former === undefined ? container.resyncing : [...container.resyncing, former],
   })
+}
+
+/** Those in service, if there are any, and of those with the fewest copies to make: so a lost server's are made by all. */
+function preferable(draft: Draft, all: readonly ServerId[], copies: (member: ServerId) => number): readonly ServerId[] {
+  const inService = all.filter((member) => takesPart(draft.servers.get(member)))
+  const electable = inService.length > 0 ? inService : all
+  const fewest = Math.min(...electable.map(copies))
+  return electable.filter((member) => copies(member) === fewest)
 }

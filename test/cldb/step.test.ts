@@ -83,6 +83,25 @@ t.test('a lost master', async (t) => {
     t.equal(world.at(1).inSync.length, 3, 'it has lost nothing and stays in sync')
   })
 
+  for (const [electsAny, expected, why] of [
+    [0, ['in service'], 'by one in service'],
+    [1, ['in maintenance', 'in service'], 'with `electsAny` by any in sync'],
+  ] as const)
+    t.test(`is followed ${why}`, async (t) => {
+      const followers = new Set<string>()
+      for (let draw = 0; draw < 10; draw++) {
+        const world = new World({ config: { electsAny }, random: () => draw / 10 })
+        for (const number of [1, 2, 3]) world.join(number)
+        const { master, inSync } = world.createVolume()
+        const kept = inSync.find((id) => id !== master)!
+        world.kill(numberOf(master)!)
+        world.send({ type: 'setMode', request: { server: kept, mode: 'maintenance', forMs: 60_000 } })
+        while ([undefined, master].includes(world.at(1).master)) world.pass(50)
+        followers.add(world.at(1).master === kept ? 'in maintenance' : 'in service')
+      }
+      t.strictSame([...followers].sort(), expected)
+    })
+
   t.test('stays absent over a restart of the CLDB', async (t) => {
     const { world, master } = cluster(3)
     world.kill(master)

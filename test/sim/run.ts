@@ -47,7 +47,7 @@ export async function run(seed: number, settings: Settings, print?: (line: strin
   const plan = planOf(random)
   const kinds = settings.only ?? plan.kinds
   const mutation = settings.mutation && mutations[settings.mutation]
-  const cluster = new Cluster(random.split(), 3 + random.below(3), mutation)
+  const cluster = new Cluster(random.split(), 3 + random.below(3), seed % 2 === 0, mutation)
   const history = new History((...given) => cluster.blackouts.excuse(...given))
   const { timeline } = cluster
   timeline.print = print

@@ -67,7 +67,8 @@ export class Cluster implements World {
 
   readonly mutation: Mutation | undefined
 
-  constructor(random: Random, servers: number, mutation: Mutation | undefined) {
+  /** @param electsAny the CLDB prefers none of those who can lead. */
+  constructor(random: Random, servers: number, electsAny: boolean, mutation: Mutation | undefined) {
     this.mutation = mutation
     this.network = new Network(this.timeline, random.split())
     this.wires = new Wires(this.network, random.split(), this.report)
@@ -75,7 +76,7 @@ export class Cluster implements World {
       this.network,
       random.split(),
       this.log('cldb'),
-      { rereplicateAfterMs: 6000, openContainersMin: 2, openContainersMax: 2 },
+      { rereplicateAfterMs: 6000, openContainersMin: 2, openContainersMax: 2, electsAny: electsAny ? 1 : 0 },
       mutation,
       this.report,
       ({ container, inSync }) => this.blackouts.configured(container, inSync, this.timeline.nowMs),
