@@ -63,6 +63,8 @@ type Place = {
   readonly unsynced: Fid
   /** A large file with one slot, which is written, and cut off again: that counts as a write of zeros. */
   readonly cut: Fid
+  /** A directory of large files that are removed. */
+  readonly doomed: Fid
   readonly cuts: Recorded<RegisterOperation>[]
   /** Of the files that were made in the directory, by the number of the write that made them. */
   readonly fids: Map<number, Fid>
@@ -107,7 +109,8 @@ export class Workload {
       const large = await make(`large${i}`, 'file')
       const unsynced = await make(`unsynced${i}`, 'file')
       const cut = await make(`cut${i}`, 'file')
-      this.#places.push({ directory, large, unsynced, cut, cuts: [], fids: new Map() })
+      const doomed = await make(`doomed${i}`, 'directory')
+      this.#places.push({ directory, large, unsynced, cut, doomed, cuts: [], fids: new Map() })
       this.#history.directories.push([])
       for (const _ of slotOffsets) {
         this.#history.registers.push([])
@@ -185,6 +188,7 @@ export class Workload {
     // Half of all goes to one place, so that clients meet.
     const at = random.chance(0.5) ? 0 : random.below(this.#places.length)
     const kind = random.next()
+    if (kind < 0.01 && !onlyReads) return this.#removed(number, at)
     if (kind < 0.6) return this.#directory(number, at, this.#choose(this.#places[at]!, onlyReads))
     if (kind < 0.66) {
       const value = random.chance(0.5) ? 0 : ++this.#value
@@ -332,6 +336,29 @@ export class Workload {
       else await operations.write(cut, slotOffsets[cutSlot]!, [contentOf(what.value, slotBytes)], true)
       return 'ok' as never
     })
+  }
+
+  /** A large file that nobody else knows is removed: as long as it is there, all of it is. */
+  async #removed(number: number, at: number): Promise<void> {
+    const { operations } = this.#clients[number]!
+    const { doomed } = this.#places[at]!
+    const value = ++this.#value
+    const name = Buffer.from(`${value}`)
+    try {
+      const creation = { kind: 'file', how: 'guarded', changes: noChanges } as const
+      const { fid } = (await operations.create(credentials, doomed, name, creation)).attributes
+      await operations.write(fid, slotOffsets[cutSlot]!, [contentOf(value, slotBytes)], true)
+      const removing = operations.remove(credentials, doomed, name, 'file').catch(() => {})
+      for (let reads = 0; reads < 4; reads++) {
+        await this.#pause(this.#random.between(0, 1500))
+        if ((await this.#readSlot(number, fid, cutSlot)) !== value)
+          this.#world.report(`file ${value} is there and has lost its bytes`)
+        this.#history.answered += 1
+      }
+      await removing
+    } catch (error) {
+      if (!isFailure(error)) throw error
+    }
   }
 
   async #readSlot(number: number, fid: Fid, slot: number): Promise<number> {
