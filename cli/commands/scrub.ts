@@ -2,7 +2,8 @@
  * `holdfast scrub`: has the fileservers read and check their replicas now, and says what they found.
  *
  * Every in-sync replica of each container is read by the server that holds it. Exit code 1 when damage is left, or when a
- * replica could not be checked.
+ * replica could not be checked. Each server numbers what it was asked for; `--status` tells of all that they know, whoever
+ * asked.
  */
 import { type Command, InvalidArgumentError } from 'commander'
 import type { Client } from '../../client/index.ts'
@@ -21,7 +22,7 @@ import { formatBytes, print, table } from '../output.ts'
 import { type Progress, progress } from '../progress.ts'
 import { callMs, withClient } from '../session.ts'
 
-const { scrub, scrubbed } = maintenance.calls
+const { scrub, scrubbed, scrubs } = maintenance.calls
 
 const pollMs = 250
 /** A server that is silent for this long is given up. */
@@ -32,13 +33,14 @@ type Options = {
   readonly volume?: string
   readonly all?: boolean
   readonly wait?: boolean
+  readonly status?: boolean
 }
 
 /** What one server is asked for, in one call. */
 type Part = { readonly server: ServerId; readonly address: string; readonly containers: readonly ContainerId[] }
-type Result = { readonly server: ServerId; readonly address: string } & Partial<ScrubReport> & {
-    readonly failure?: string
-  }
+type Named = Pick<Part, 'server' | 'address'>
+type Result = Named & Partial<ScrubReport> & { readonly run?: number; readonly failure?: string }
+type Manner = 'start' | 'wait' | 'status'
 
 function idOf(text: string): ContainerId {
   const value = Number(text)
@@ -54,16 +56,22 @@ export function scrubCommand(program: Command): void {
     .option('--volume <name>', 'all containers of a volume')
     .option('--all', 'all containers of the cluster')
     .option('--wait', 'wait until it is done, and say what was found')
+    .option('--status', 'say how far the scrubs are that were asked for, and what the latest found')
     .action((options: Options, command: Command) =>
       withClient(command, async (client, { json }) => {
-        const parts = partsOf(await locationsOf(client, options))
+        const { status = false, wait = false } = options
         const connections = new Connections(tcpTransport({ role: 'client', cluster: () => '', clock: systemClock }))
         const bar = progress('scrub', 0)
         try {
-          const results = await Promise.all(parts.map((part) => run(connections, part, options.wait === true, bar)))
+          const results = status
+            ? await known(connections, await serversOf(client, options))
+            : await Promise.all(
+                partsOf(await locationsOf(client, options)).map((part) => run(connections, part, wait, bar)),
+              )
           bar.done()
-          print(json, { servers: results }, () => textOf(results, options.wait === true))
-          if (results.some(isWrong)) process.exitCode = 1
+          print(json, { servers: results }, () => textOf(results, status ? 'status' : wait ? 'wait' : 'start'))
+          // What an earlier scrub found may have been repaired since.
+          if (results.some((result) => (status ? result.failure !== undefined : isWrong(result)))) process.exitCode = 1
         } finally {
           bar.done()
           connections.close()
@@ -105,12 +113,12 @@ type Bar = Progress & { readonly grow: (bytes: number) => void }
 async function run(connections: Connections, part: Part, wait: boolean, bar: Bar): Promise<Result> {
   const { server, address, containers } = part
   const who = { server, address }
-  let latest: ScrubReport | undefined
+  let latest: (ScrubReport & { readonly run: number }) | undefined
   try {
     const connection = await connections.open(address, callMs)
     const { reply } = await connection.call(scrub, { containers }, { timeoutMs: callMs })
     bar.grow(reply.report.totalBytes)
-    latest = reply.report
+    latest = { run: reply.run, ...reply.report }
     let heardMs = performance.now()
     while (wait && !latest.done) {
       await pause(systemClock, pollMs)
@@ -118,7 +126,7 @@ async function run(connections: Connections, part: Part, wait: boolean, bar: Bar
         const again = await connections.open(address, callMs)
         const answer = await again.call(scrubbed, { run: reply.run }, { timeoutMs: callMs })
         bar.add(answer.reply.report.checkedBytes - latest.checkedBytes)
-        latest = answer.reply.report
+        latest = { run: reply.run, ...answer.reply.report }
         heardMs = performance.now()
       } catch (error) {
         const lasting = !isFailure(error, 'UNAVAILABLE', 'DEADLINE') || performance.now() - heardMs > silentMs
@@ -132,22 +140,59 @@ async function run(connections: Connections, part: Part, wait: boolean, bar: Bar
   }
 }
 
+/** Those that may answer: whatever a dead one was asked for is over. */
+async function serversOf(client: Client, { container, volume, all, wait }: Options): Promise<readonly Named[]> {
+  if ([container, volume, all, wait].some((option) => option !== undefined))
+    throw new UsageError('--status goes with no other option')
+  const { servers } = await client.cldb.call(control.calls.status, {}, callMs)
+  return servers.filter(({ state }) => state !== 'dead')
+}
+
+async function known(connections: Connections, servers: readonly Named[]): Promise<readonly Result[]> {
+  const results = servers.map(async ({ server, address }): Promise<readonly Result[]> => {
+    try {
+      const connection = await connections.open(address, callMs)
+      const { runs } = (await connection.call(scrubs, {}, { timeoutMs: callMs })).reply
+      const all: Result[] = []
+      for (const run of runs) {
+        const { report } = (await connection.call(scrubbed, { run }, { timeoutMs: callMs })).reply
+        all.push({ server, address, run, ...report })
+      }
+      return all
+    } catch (error) {
+      if (!isFailure(error)) throw error
+      return [{ server, address, failure: explain(error) }]
+    }
+  })
+  return (await Promise.all(results)).flat()
+}
+
 const isWrong = ({ failure, remaining = 0, unchecked = 0 }: Result): boolean =>
   failure !== undefined || remaining > 0 || unchecked > 0
 
-function textOf(results: readonly Result[], waited: boolean): string {
-  if (results.length === 0) return 'No container.'
-  const columns = waited
-    ? ['server', 'address', '>containers', '>read', '>found', '>repaired', '>remaining', '>unchecked']
-    : ['server', 'address', '>containers', '>to read']
-  const rows = results.map(({ server, address, containers = 0, totalBytes = 0, ...report }) => {
-    if (!waited) return [server, address, containers, formatBytes(totalBytes)]
-    const { checkedBytes = 0, found = 0, repaired = 0, remaining = 0, unchecked = 0 } = report
-    return [server, address, containers, formatBytes(checkedBytes), found, repaired, remaining, unchecked]
+const columns: Readonly<Record<Manner, readonly string[]>> = {
+  start: ['>containers', '>to read'],
+  wait: ['>containers', '>read', '>found', '>repaired', '>remaining', '>unchecked'],
+  status: ['>checked', '>of', '>read', '>to read', '>found', '>repaired', '>remaining', '>unchecked'],
+}
+
+function textOf(results: readonly Result[], manner: Manner): string {
+  if (results.length === 0) return manner === 'status' ? 'No scrub was asked for.' : 'No container.'
+  const rows = results.map(({ server, address, run = '-', containers = 0, totalBytes = 0, ...report }) => {
+    const { containersChecked = 0, checkedBytes = 0, found = 0, repaired = 0, remaining = 0, unchecked = 0 } = report
+    const [read, toRead] = [formatBytes(checkedBytes), formatBytes(totalBytes)]
+    const findings = [found, repaired, remaining, unchecked]
+    const cells = {
+      start: [containers, toRead],
+      wait: [containers, read, ...findings],
+      status: [containersChecked, containers, read, toRead, ...findings],
+    }
+    return [server, address, run, ...cells[manner]]
   })
   const problems = results.flatMap(({ address, failure, problems = [] }) => [
     ...(failure === undefined ? [] : [`${address}: ${failure}`]),
     ...problems.map(({ container, problem }) => `${address}: container ${container}: ${problem}`),
   ])
-  return [table(columns, rows), ...(problems.length > 0 ? [problems.join('\n')] : [])].join('\n\n')
+  const all = table(['server', 'address', '>run', ...columns[manner]], rows)
+  return [all, ...(problems.length > 0 ? [problems.join('\n')] : [])].join('\n\n')
 }

@@ -13,6 +13,7 @@ export function maintenanceHandlers(replicas: Replicas, scrubber: Scrubber): Han
   return {
     scrub: ({ containers }) => ({ reply: scrubber.request(containers) }),
     scrubbed: ({ run }) => ({ reply: { report: scrubber.report(run) } }),
+    scrubs: () => ({ reply: { runs: scrubber.runs } }),
     damaged: ({ container, epoch, server }) => {
       const replica = replicas.get(container)
       if (!replica.leads || replica.core.epoch !== epoch)

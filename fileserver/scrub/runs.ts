@@ -5,9 +5,7 @@
  */
 import { Failure } from '../../protocol/failures.ts'
 import type { ContainerId } from '../../protocol/ids.ts'
-import { type ScrubReport, scrubProblemsMax } from '../../protocol/messages/maintenance.ts'
-
-const runsMax = 64
+import { type ScrubReport, scrubProblemsMax, scrubRunsMax } from '../../protocol/messages/maintenance.ts'
 
 type Counts = { -readonly [K in keyof Omit<ScrubReport, 'problems'>]: ScrubReport[K] }
 
@@ -70,14 +68,19 @@ export class Runs {
 
   /** @throws Failure OVERLOADED when too many are not done. */
   add(containers: readonly ContainerId[], totalBytes: number): Run {
-    if (this.#runs.length >= runsMax) {
+    if (this.#runs.length >= scrubRunsMax) {
       const oldest = this.#runs.findIndex(({ report }) => report.done)
-      if (oldest < 0) throw new Failure('OVERLOADED', `${runsMax} scrubs are under way or wait already`)
+      if (oldest < 0) throw new Failure('OVERLOADED', `${scrubRunsMax} scrubs are under way or wait already`)
       this.#runs.splice(oldest, 1)
     }
     const run = new Run(++this.#number, containers, totalBytes)
     this.#runs.push(run)
     return run
+  }
+
+  /** Oldest first. */
+  get numbers(): readonly number[] {
+    return this.#runs.map(({ number }) => number)
   }
 
   /** @throws Failure NOT_FOUND */

@@ -65,6 +65,11 @@ export class Scrubber {
     return { run: run.number, report: run.report }
   }
 
+  /** Numbers of the runs that `report` knows. */
+  get runs(): readonly number[] {
+    return this.#runs.numbers
+  }
+
   /** @throws Failure NOT_FOUND */
   report(run: number): ScrubReport {
     return this.#runs.report(run)

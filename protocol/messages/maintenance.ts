@@ -22,6 +22,8 @@ const container = containerShape
 /** Containers of one scrub. */
 export const scrubContainersMax = 10_000
 export const scrubProblemsMax = 64
+/** Reports that a server keeps; as many scrubs may be under way or wait. */
+export const scrubRunsMax = 64
 
 export const scrubReportShape = message({
   done: boolean,
@@ -53,5 +55,7 @@ export const maintenance = {
     scrubbed: call(0x0402, message({ run: natural() }), message({ report: scrubReportShape })),
     /** To a container's master: the replica of `server`, a member, has to be made anew. CONFLICT unless `epoch` is the master's. */
     damaged: call(0x0403, message({ container, epoch: epochShape, server: serverShape }), nothing),
+    /** The scrubs that the server knows, oldest first: those under way, and the latest that are done. */
+    scrubs: call(0x0404, nothing, message({ runs: list(natural(), scrubRunsMax) })),
   },
 } as const

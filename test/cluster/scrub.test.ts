@@ -12,6 +12,7 @@ import t from 'tap'
 import { connect } from '../../client/index.ts'
 import type { ScrubReport } from '../../protocol/messages/maintenance.ts'
 import { withCluster } from '../harness/cluster.ts'
+import { until } from '../harness/processes.ts'
 import { findBytes, flipByte } from '../harness/rot.ts'
 import { makeScratch } from '../harness/scratch.ts'
 
@@ -24,7 +25,7 @@ const sampleBytes = 64
 const segmentHeaderBytes = 64
 const healthyMs = 30_000
 
-type Result = ScrubReport & { readonly address: string; readonly failure?: string }
+type Result = ScrubReport & { readonly address: string; readonly run: number; readonly failure?: string }
 
 t.test('scrub mends what is spoiled on any server, and tells what it cannot mend', async (t) => {
   const { directory, remove } = makeScratch('scrub')
@@ -62,6 +63,18 @@ t.test('scrub mends what is spoiled on any server, and tells what it cannot mend
       t.ok(checkedBytes > fileBytes, 'all of it was read')
     }
 
+    const begun: readonly Result[] = JSON.parse(await cluster.command('scrub', '--all', '--json')).servers
+    const known = async (): Promise<readonly Result[]> =>
+      JSON.parse(await cluster.command('scrub', '--status', '--json')).servers
+    const isBegun = ({ address, run }: Result): boolean =>
+      begun.some((other) => other.address === address && other.run === run)
+    await until('the scrub that nobody waited for is done', healthyMs, async () => {
+      const found = (await known()).filter(isBegun)
+      return found.length === begun.length && found.every(({ done, checkedBytes }) => done && checkedBytes > fileBytes)
+    })
+    t.match(begun, [{ run: 2 }, { run: 2 }, { run: 2 }], 'it said which it was, and anybody can ask for it')
+    t.match(await cluster.command('scrub', '--status'), /RUN +CHECKED +OF/, 'in a table too')
+
     const [one, two, three] = cluster.fileservers as [string, string, string]
     flipByte(placeOn(one))
     const { path } = placeOn(two)
@@ -98,5 +111,6 @@ t.test('scrub mends what is spoiled on any server, and tells what it cannot mend
       'no replica is given up for what no other has either',
     )
     await t.rejects(cluster.command('scrub'), /says what to scrub/)
+    await t.rejects(cluster.command('scrub', '--status', '--all'), /goes with no other option/)
   })
 })

@@ -331,4 +331,5 @@ export const maintenanceSamples: Samples<typeof maintenance.calls> = {
   scrub: { request: { containers: [containerId(17), containerId(18)] }, reply: { run: 3, report } },
   scrubbed: { request: { run: 4 }, reply: { report } },
   damaged: { request: { container: containerId(17), epoch: epoch(9), server }, reply: {} },
+  scrubs: { request: {}, reply: { runs: [5, 6] } },
 }
