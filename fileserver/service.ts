@@ -7,7 +7,7 @@
 import type { Cldb } from '../protocol/cluster/cldb.ts'
 import { Failure, isFailure } from '../protocol/failures.ts'
 import { verifyPayload } from '../protocol/hash.ts'
-import { type ContainerId, type Sequence, sequence } from '../protocol/ids.ts'
+import { type ContainerId, formatFid, type Sequence, sequence } from '../protocol/ids.ts'
 import type { Ticket } from '../protocol/messages/attributes.ts'
 import { control } from '../protocol/messages/control.ts'
 import type { files } from '../protocol/messages/files.ts'
@@ -44,6 +44,17 @@ type Options = {
   readonly grows: boolean
 }
 
+/** @throws what it was given; where bytes are lost it says of what. */
+function lost(
+  error: unknown,
+  { offset, length }: { readonly offset: number; readonly length: number },
+  what: string,
+): never {
+  if (!isFailure(error, 'CORRUPT')) throw error
+  const detail = error.message.slice('CORRUPT: '.length)
+  throw new Failure('CORRUPT', `${detail}, for bytes ${offset} to ${offset + length} of ${what}`, { cause: error })
+}
+
 export function fileHandlers(
   environment: Environment,
   replicas: Replicas,
@@ -70,12 +81,13 @@ export function fileHandlers(
     return reply instanceof Promise ? reply.then((value) => ({ reply: value })) : { reply }
   }
 
-  /** A query that says which bytes to read, and what to answer beside them. */
+  /** A query that says which bytes to read, and what to answer beside them. `what`: whose bytes, where they are lost. */
   const bytes = <Q, F extends { object: Uint8Array; offset: number; length: number }, R>(
     container: ContainerId,
     run: (view: ContainerReplica['view'], request: Q, context: NameContext) => F,
     request: Q,
     replyOf: (found: F) => R,
+    what: () => string,
   ): Reply<R> | Promise<Reply<R>> => {
     const replica = replicas.get(container)
     replica.demandMaster()
@@ -83,7 +95,8 @@ export function fileHandlers(
     const both = replica.query(() => {
       const found = run(replica.view, request, context)
       environment.resyncs.foreground(found.length)
-      const reading = replica.read(found.object, found.offset, found.length)
+      const read = replica.read(found.object, found.offset, found.length)
+      const reading = read instanceof Promise ? read.catch((error) => lost(error, found, what())) : read
       // Where what was seen is undone, nobody waits for the bytes.
       if (reading instanceof Promise) reading.catch(() => {})
       return { reply: replyOf(found), reading }
@@ -209,8 +222,15 @@ export function fileHandlers(
       }
     },
 
-    read: (request) => bytes(request.fid.container, queries.read, request, ({ reply }) => reply),
-    readChunk: (request) => bytes(request.chunk.container, queries.readChunk, request, () => ({})),
+    read: (request) => {
+      const what = () => `file ${formatFid(request.fid)}`
+      return bytes(request.fid.container, queries.read, request, ({ reply }) => reply, what)
+    },
+    readChunk: (request) => {
+      const { container, index, owner } = request.chunk
+      const what = () => `chunk ${index} of file ${formatFid(owner)}`
+      return bytes(container, queries.readChunk, request, () => ({}), what)
+    },
 
     setattr: async (request) => {
       const answer = await change(request.fid.container, mutations.setattr, request, kept)

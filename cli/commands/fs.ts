@@ -6,7 +6,7 @@ import type { Command } from 'commander'
 import type { Client } from '../../client/index.ts'
 import { formatFid } from '../../protocol/ids.ts'
 import { isAbsent } from '../failure.ts'
-import { formatBytes, print, table } from '../output.ts'
+import { counted, formatBytes, print, table } from '../output.ts'
 import { parallel } from '../parallel.ts'
 import { withClient } from '../session.ts'
 import { type Copied, clusterSide, copy, localSide } from '../transfer.ts'
@@ -213,7 +213,7 @@ function statTable({ path, ...attributes }: { path: string } & ReturnType<typeof
   return table(['path', path], Object.entries({ ...attributes, mode }))
 }
 
-const summary = ({ files, bytes }: Copied): string => `${files} file${files === 1 ? '' : 's'}, ${formatBytes(bytes)}`
+const summary = ({ files, bytes }: Copied): string => `${counted(files, 'file')}, ${formatBytes(bytes)}`
 
 async function isDirectory(client: Client, path: string): Promise<boolean> {
   try {

@@ -179,7 +179,7 @@ async function mended(log: Log, run: Run, damage: Damage): Promise<Uint8Array> {
     await damage.mend(segment)
     const again = await repair(log, run, damage)
     if (again !== undefined) return again
-    throw new Failure('CORRUPT', `no replica has the head at ${segment}+${record} whole`)
+    throw new Failure('CORRUPT', `no replica of container ${log.container} has the head at ${segment}+${record} whole`)
   } catch (error) {
     if (!isFailure(error, 'NOT_FOUND')) throw error
     throw new Failure('NOT_READY', `segment ${segment} of container ${log.container} was dropped meanwhile`)
@@ -206,7 +206,11 @@ async function repair(log: Log, run: Run, damage: Damage): Promise<Uint8Array | 
   while (!headIsRight || wrong.length > 0) {
     const next = await copies.next()
     if (next.done && !headIsRight) return undefined
-    if (next.done) throw new Failure('CORRUPT', `no replica has the record at ${segment}+${place} whole`)
+    if (next.done)
+      throw new Failure(
+        'CORRUPT',
+        `no replica of container ${log.container} has the record at ${segment}+${place} whole`,
+      )
     const copy = Buffer.concat([...next.value])
     if (copy.length < length) continue
     if (!headIsRight) {

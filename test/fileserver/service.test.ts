@@ -1,6 +1,8 @@
 /**
  * Claims about what a client's call does when the network brings it twice, late, or to a master of another epoch.
  */
+import { readFileSync } from 'node:fs'
+import { join } from 'node:path'
 import t, { type Test } from 'tap'
 import { Reclaim } from '../../fileserver/cleaning/reclaim.ts'
 import { fidOf } from '../../fileserver/names/inode.ts'
@@ -8,6 +10,7 @@ import { format, orphans } from '../../fileserver/names/operations.ts'
 import { fileHandlers } from '../../fileserver/service.ts'
 import type { Cldb } from '../../protocol/cluster/cldb.ts'
 import type { Containers } from '../../protocol/cluster/containers.ts'
+import { payloadSums } from '../../protocol/hash.ts'
 import type { Inode } from '../../protocol/ids.ts'
 import type { Ticket } from '../../protocol/messages/attributes.ts'
 import type { files } from '../../protocol/messages/files.ts'
@@ -15,7 +18,7 @@ import type { Handlers } from '../../protocol/transport/transport.ts'
 import { bytesOf, noChanges, root } from '../names/world.ts'
 import { failureIn } from '../protocol/outcome.ts'
 import { type Node, Nodes, serves, write } from './nodes.ts'
-import { container, e, ticket } from './world.ts'
+import { container, e, flip, segmentFiles, ticket } from './world.ts'
 
 const directory = fidOf(container, 1 as Inode)
 
@@ -152,4 +155,21 @@ t.test('a directory is not read across the end of a mastership', async (t) => {
   end()
   t.equal(await read, 'NOT_MASTER', 'is answered')
   t.equal(await made, 'NOT_MASTER')
+})
+
+t.test('a read of what no replica has whole says whose bytes are lost', async (t) => {
+  const { a, b } = await two(t)
+  const at = answerer(a)
+  const chunk = { container, owner: fidOf(container, 2 as Inode), index: 3 }
+  const content = Buffer.alloc(30_000, 'lost ')
+  const sums = payloadSums([content], content.length)
+  await at.writeChunk({ ticket: ticket(1, 1, 1), chunk, offset: 0, stable: true, sums }, [content], context)
+  for (const { directory } of [a, b]) {
+    const path = join(directory, segmentFiles(directory)[0]!)
+    flip(path, readFileSync(path).indexOf('lost lost'))
+  }
+  const read = async () => at.readChunk({ chunk, offset: 0, length: 100 }, [], context)
+  const told =
+    /no replica of container 7 has the record at 1\+\d+ whole, for bytes 0 to 100 of chunk 3 of file 7\.2\.\d+/
+  await t.rejects(read(), told)
 })
