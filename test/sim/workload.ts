@@ -117,7 +117,7 @@ export class Workload {
         this.#history.unsynced.push({ writes: [], reads: [] })
       }
     }
-    for (const { cuts } of this.#places) this.#history.registers.push(cuts)
+    for (const { cuts } of this.#places) this.#history.cuts.push(cuts)
   }
 
   /** Has every client work until `stopping`. */
