@@ -229,7 +229,7 @@ export function fileHandlers(
     readChunk: (request) => {
       const { container, index, owner } = request.chunk
       const what = () => `chunk ${index} of file ${formatFid(owner)}`
-      return bytes(container, queries.readChunk, request, () => ({}), what)
+      return bytes(container, queries.readChunk, request, ({ cut }) => ({ cut }), what)
     },
 
     setattr: async (request) => {

@@ -256,4 +256,5 @@ const aboveVolumes: Attributes = {
   modified: epochStart,
   changed: epochStart,
   chunkBytes: 0,
+  cut: 0,
 }

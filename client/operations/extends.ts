@@ -3,7 +3,7 @@
  *
  * Coalesced: each file has at most one `extend` under way; those that come meanwhile share the next one, which
  * carries the largest end. So a burst of writes costs one record or two, and every write is covered by an `extend`
- * that began after its bytes were acknowledged.
+ * that began after its bytes were acknowledged. It fails when the file was cut since the first of them went out.
  */
 import { type Fid, formatFid } from '../../protocol/ids.ts'
 import { files } from '../../protocol/messages/files.ts'
@@ -13,7 +13,7 @@ import type { Remote } from './remote.ts'
 
 export type Extended = ReplyOf<typeof files.calls.extend>
 
-type Batch = { readonly fid: Fid; sizeBytes: number; stable: boolean }
+type Batch = { readonly fid: Fid; sizeBytes: number; cut: number; stable: boolean }
 type Joinable = Batch & { readonly reply: Promise<Extended> }
 type Lane = { running: Promise<Extended>; next: Joinable | undefined }
 
@@ -27,10 +27,13 @@ export class Extends {
     this.#layouts = layouts
   }
 
-  /** Raises the size to `sizeBytes` at least, and says what the file is then. */
-  extend(fid: Fid, sizeBytes: number, stable: boolean): Promise<Extended> {
+  /**
+   * Raises the size to `sizeBytes` at least, and says what the file is then.
+   * @param cut the file's, as it was known before the bytes were sent. @throws Failure NOT_SYNC when it has changed
+   */
+  extend(fid: Fid, sizeBytes: number, cut: number, stable: boolean): Promise<Extended> {
     const key = formatFid(fid)
-    const batch: Batch = { fid, sizeBytes, stable }
+    const batch: Batch = { fid, sizeBytes, cut, stable }
     const lane = this.#lanes.get(key)
     if (lane === undefined) {
       const running = this.#send(key, batch)
@@ -39,6 +42,7 @@ export class Extends {
     }
     if (lane.next !== undefined) {
       lane.next.sizeBytes = Math.max(lane.next.sizeBytes, sizeBytes)
+      lane.next.cut = Math.min(lane.next.cut, cut)
       lane.next.stable ||= stable
       return lane.next.reply
     }
@@ -51,12 +55,13 @@ export class Extends {
     return lane.next.reply
   }
 
-  async #send(key: string, { fid, sizeBytes, stable }: Batch): Promise<Extended> {
+  async #send(key: string, { fid, sizeBytes, cut, stable }: Batch): Promise<Extended> {
     try {
       const { reply } = await this.#remote.change(fid.container, files.calls.extend, (ticket) => ({
         ticket,
         fid,
         sizeBytes,
+        cut,
         stable,
       }))
       this.#layouts.learn(reply.attributes)

@@ -19,6 +19,8 @@ export type Layout = {
   readonly chunkBytes: number
   readonly chunks: Map<number, Chunk>
   sizeBytes: number
+  /** The file's, when it had that size. */
+  cut: number
 }
 
 export class Layouts {
@@ -45,7 +47,7 @@ export class Layouts {
     if (attributes.kind !== 'file') return
     const key = formatFid(attributes.fid)
     const layout = this.#files.get(key)
-    if (layout !== undefined) layout.sizeBytes = attributes.sizeBytes
+    if (layout !== undefined) see(layout, attributes)
     else if (attributes.sizeBytes > inlineBytesMax) this.#add(key, attributes)
   }
 
@@ -54,6 +56,12 @@ export class Layouts {
     if (known !== undefined) return known
     const { reply } = await this.#remote.call(fid.container, files.calls.getattr, { fid })
     return this.#files.get(formatFid(fid)) ?? this.#add(formatFid(fid), reply.attributes)
+  }
+
+  /** Learns anew how long the file is, and how often it was cut. */
+  async refresh(fid: Fid): Promise<void> {
+    const { reply } = await this.#remote.call(fid.container, files.calls.getattr, { fid })
+    this.learn(reply.attributes)
   }
 
   /** Asks where chunks [first, first + count) are and what the file's attributes are, both of one moment. */
@@ -74,16 +82,22 @@ export class Layouts {
       layout.chunks.set(index, { container, owner: fid, index })
     }
     while (layout.chunks.size > chunksMax) layout.chunks.delete(layout.chunks.keys().next().value!)
-    layout.sizeBytes = reply.attributes.sizeBytes
+    see(layout, reply.attributes)
     return reply.attributes
   }
 
   #add(key: string, attributes: Attributes): Layout {
-    const layout: Layout = { chunkBytes: attributes.chunkBytes, sizeBytes: attributes.sizeBytes, chunks: new Map() }
+    const { chunkBytes, sizeBytes, cut } = attributes
+    const layout: Layout = { chunkBytes, sizeBytes, cut, chunks: new Map() }
     this.#files.set(key, layout)
     if (this.#files.size > filesMax) this.#files.delete(this.#files.keys().next().value!)
     return layout
   }
+}
+
+/** Replies come in any order: one from before a cut says nothing any more. */
+function see(layout: Layout, { sizeBytes, cut }: Attributes): void {
+  if (cut >= layout.cut) Object.assign(layout, { sizeBytes, cut })
 }
 
 const chunkCount = (layout: Layout): number => Math.ceil(layout.sizeBytes / layout.chunkBytes)

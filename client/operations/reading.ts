@@ -2,9 +2,9 @@
  * Reads of a file's bytes: inline bytes from the name container, the rest from chunks.
  *
  * A reader sees every acknowledged write. A chunk read of full length below the last seen size needs no check: bytes
- * that a truncation took are trimmed before it is acknowledged. Whatever is beyond that size, comes back short, or
- * lies in a chunk that is not known, is read after asking for the file's map and attributes of one moment: then a
- * chunk's missing bytes are zeros up to the size.
+ * that a truncation took are trimmed before it is acknowledged. Whatever is beyond that size, comes back short, lies in a
+ * chunk that is not known, or in one that was cut since, is read after asking for the file's map and attributes of one
+ * moment: then a chunk's missing bytes are zeros up to the size.
  */
 import type { Fid } from '../../protocol/ids.ts'
 import { type Attributes, fileBytesMax, inlineBytesMax } from '../../protocol/messages/attributes.ts'
@@ -14,6 +14,9 @@ import type { Read } from '../operations.ts'
 import type { Layout, Layouts } from './layouts.ts'
 import { type Part, split } from './ranges.ts'
 import type { Remote } from './remote.ts'
+
+/** `cut`: the latest that took bytes of the chunk. */
+type Piece = { readonly payload: Payload; readonly cut: number }
 
 export class Reading {
   readonly #remote: Remote
@@ -53,6 +56,7 @@ export class Reading {
   /** `checked`: asks for the map first, whatever is known. */
   async #chunks(fid: Fid, offset: number, length: number, checked: boolean, into?: Uint8Array): Promise<Read> {
     const layout = this.#layouts.find(fid) ?? (await this.#layouts.load(fid))
+    const wanted = length
     let parts = split(offset, length, layout.chunkBytes)
     let attributes: Attributes | undefined
     if (checked || offset + length > layout.sizeBytes || !parts.every(({ index }) => layout.chunks.has(index))) {
@@ -60,6 +64,7 @@ export class Reading {
       length = Math.max(0, Math.min(length, attributes.sizeBytes - offset))
       parts = split(offset, length, layout.chunkBytes)
     }
+    const { cut } = attributes ?? layout
     const pieces =
       parts.length === 1
         ? [await this.#part(layout, parts[0]!, into)]
@@ -68,17 +73,20 @@ export class Reading {
           )
     const payload: Uint8Array[] = []
     for (const [i, piece] of pieces.entries()) {
-      const missing = parts[i]!.length - payloadBytes(piece)
-      if (missing > 0 && attributes === undefined) return await this.#chunks(fid, offset, length, true, into)
-      payload.push(...piece)
+      const missing = parts[i]!.length - payloadBytes(piece.payload)
+      if (piece.cut > cut || (missing > 0 && attributes === undefined))
+        return await this.#chunks(fid, offset, wanted, true, into)
+      payload.push(...piece.payload)
       if (missing > 0) payload.push(Buffer.alloc(missing))
     }
     return { payload, end: attributes !== undefined && offset + length >= attributes.sizeBytes, attributes }
   }
 
-  async #part(layout: Layout, { index, offset, length }: Part, into?: Uint8Array): Promise<Payload> {
+  async #part(layout: Layout, { index, offset, length }: Part, into?: Uint8Array): Promise<Piece> {
     const chunk = layout.chunks.get(index)
-    if (chunk === undefined) return []
-    return (await this.#remote.call(chunk.container, files.calls.readChunk, { chunk, offset, length }, into)).payload
+    if (chunk === undefined) return { payload: [], cut: 0 }
+    const { readChunk } = files.calls
+    const { reply, payload } = await this.#remote.call(chunk.container, readChunk, { chunk, offset, length }, into)
+    return { payload, cut: reply.cut }
   }
 }

@@ -2,10 +2,11 @@
  * Writes of a file's bytes: inline bytes to the name container, the rest to chunks, then one shared `extend`.
  *
  * A write is answered when its bytes are acknowledged and an `extend` that began after that is too: from then on
- * every reader sees it, and the file's times say so. The parts of one write go out side by side.
+ * every reader sees it, and the file's times say so. The parts of one write go out side by side. Where the file was cut
+ * meanwhile, all is written again: the cut may have taken some of it.
  */
 import { Cursor } from '../../protocol/bytes.ts'
-import { Failure } from '../../protocol/failures.ts'
+import { Failure, isFailure } from '../../protocol/failures.ts'
 import { payloadSums } from '../../protocol/hash.ts'
 import type { Fid } from '../../protocol/ids.ts'
 import {
@@ -25,6 +26,9 @@ import type { Extends } from './extends.ts'
 import type { Layout, Layouts } from './layouts.ts'
 import { type Part, split } from './ranges.ts'
 import type { Remote } from './remote.ts'
+
+/** A file that others cut so often during one write is not theirs alone. */
+const timesMax = 16
 
 type InlineWritten = ReplyOf<typeof files.calls.write>
 
@@ -54,15 +58,29 @@ export class Writing {
       const { before, attributes, token } = await this.#inline(fid, offset, payload, length, stable)
       return { before, attributes, tokens: stable ? [] : [token] }
     }
+    for (let times = 1; ; times++) {
+      try {
+        return await this.#large(fid, offset, payload, length, stable)
+      } catch (error) {
+        if (!isFailure(error, 'NOT_SYNC') || times === timesMax) throw error
+        await this.#layouts.refresh(fid)
+      }
+    }
+  }
+
+  /** @throws Failure NOT_SYNC when the file was cut meanwhile: some of the bytes may be gone. */
+  async #large(fid: Fid, offset: number, payload: Payload, length: number, stable: boolean): Promise<Written> {
+    const end = offset + length
     const cursor = new Cursor(payload)
     const inlineLength = Math.max(0, inlineBytesMax - offset)
     const layout = this.#layouts.find(fid) ?? (await this.#layouts.load(fid))
+    const { cut } = layout
     const first =
       inlineLength > 0 ? this.#inline(fid, offset, cursor.take(inlineLength), inlineLength, stable) : undefined
     const parts = split(offset + inlineLength, length - inlineLength, layout.chunkBytes)
     const chunks = parts.map((part) => this.#chunk(fid, layout, part, cursor.take(part.length), stable))
     const [inline, ...tokens] = await Promise.all([first, ...chunks])
-    const extended = await this.#extends.extend(fid, end, stable)
+    const extended = await this.#extends.extend(fid, end, cut, stable)
     return {
       before: inline?.before ?? extended.before,
       attributes: extended.attributes,

@@ -21,9 +21,8 @@ import {
 } from './mutation.ts'
 
 /**
- * Chunk bytes of the file at `fromBytes` and beyond are to be forgotten; in chunks below `next` they are. `cut` is higher
- * than that of every earlier trim of the file, what comes late of which must take no byte that was written since; 0 when the
- * file is gone.
+ * Chunk bytes of the file at `fromBytes` and beyond are to be forgotten; in chunks below `next` they are. `cut` is the file's,
+ * as what comes late of an earlier trim must take no byte that was written since; 0 when the file is gone.
  */
 export type Trim = { readonly fromBytes: number; readonly next: number; readonly cut: number }
 
@@ -55,18 +54,19 @@ function demandTrimmed(view: Reader, number: Inode): void {
 const punchInline = (draft: Draft, number: Inode, file: InodeValue, from: number): void =>
   draft.punch(inodeObject(number), from, Math.min(file.sizeBytes, inlineBytesMax))
 
-function forgetChunks(draft: Draft, number: Inode, file: InodeValue, fromBytes: number, gone = false): void {
+function forgetChunks(draft: Draft, number: Inode, file: InodeValue, fromBytes: number, cut: number): void {
   const next = chunkAt(fromBytes, file.chunkBytes)
-  if (next >= file.chunkBound) return
-  draft.put(trimKey(number), encodeTrim({ fromBytes, next, cut: gone ? 0 : draft.takeNumber() }))
+  if (next < file.chunkBound) draft.put(trimKey(number), encodeTrim({ fromBytes, next, cut }))
 }
 
 /** @returns the file with its new size; times and key are the caller's. @throws Failure NOT_READY */
 export function resize(draft: Draft, number: Inode, file: InodeValue, sizeBytes: number): InodeValue {
   if (sizeBytes < file.sizeBytes) {
+    const cut = file.cut + 1
     punchInline(draft, number, file, sizeBytes)
     // A file this small has nothing in its chunks, or a trim already that forgets all of them.
-    if (file.sizeBytes > inlineBytesMax) forgetChunks(draft, number, file, sizeBytes)
+    if (file.sizeBytes > inlineBytesMax) forgetChunks(draft, number, file, sizeBytes, cut)
+    return { ...file, sizeBytes, cut }
   }
   if (sizeBytes > file.sizeBytes && sizeBytes > inlineBytesMax) demandTrimmed(draft, number)
   return { ...file, sizeBytes }
@@ -77,7 +77,7 @@ export function erase(draft: Draft, number: Inode, inode: InodeValue): void {
   draft.delete(inodeKey(number))
   if (inode.kind !== 'file') return
   punchInline(draft, number, inode, 0)
-  forgetChunks(draft, number, inode, 0, true)
+  forgetChunks(draft, number, inode, 0, 0)
 }
 
 /** Puts the payload at `offset`. @returns the file, perhaps larger. @throws Failure INVALID beyond what is inline */
@@ -129,6 +129,7 @@ export const extend: Mutation<'extend'> = {
   perform(view, request, _payloadBytes, context) {
     const { fid } = request
     const file = loadFile(view, fid, context)
+    if (request.cut < file.cut) throw new Failure('NOT_SYNC', 'the file was cut since: what was written may be gone')
     const draft = new Draft(view)
     const modified = stamp(file, context.now)
     const sizeBytes = Math.max(file.sizeBytes, request.sizeBytes)

@@ -32,9 +32,9 @@ function encodeStored({ bytes, cut }: Stored): Uint8Array {
 
 export const readChunk = (view: Reader, request: Request<'readChunk'>, context: NameContext) => {
   const object = objectOf(request.chunk)
-  const stored = storedOf(view, request.chunk, object, context)?.bytes ?? 0
-  const length = Math.max(0, Math.min(request.length, stored - request.offset))
-  return { object, offset: request.offset, length }
+  const { bytes, cut } = storedOf(view, request.chunk, object, context) ?? { bytes: 0, cut: 0 }
+  const length = Math.max(0, Math.min(request.length, bytes - request.offset))
+  return { object, offset: request.offset, length, cut }
 }
 
 export const writeChunk: Mutation<'writeChunk'> = {

@@ -69,6 +69,7 @@ const blank = (now: Time): InodeValue => ({
   sizeBytes: 0,
   chunkBytes: 0,
   chunkBound: 0,
+  cut: 0,
   verifier: noBytes,
   parent: 0 as Inode,
   entries: 0,
@@ -198,7 +199,7 @@ export const create: Mutation<'create'> = {
     const place = find(view, request.directory.inode, name, context)
     if (place.entry) return existing(draft, request, directory, place.entry.inode, payloadBytes, context)
     demand(directory, credentials, permission.write)
-    const number = draft.takeNumber() as Inode
+    const number = draft.takeNumber()
     const inode = newborn(directory, request, payloadBytes, context)
     const fid = fidOf(context.container, number)
     const modified = stamp(directory, context.now)

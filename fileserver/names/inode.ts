@@ -1,9 +1,9 @@
 /**
  * The value of an inode: what is stored, its bytes, and what a caller sees of it.
  *
- * Pure. Layout, version 1, big-endian: version (1), kind (1), mode (2), links (4), uid (4), gid (4), generation (4),
- * three times (accessed, modified, changed: seconds 8, nanoseconds 4), and then by kind: a file's size, chunk size and
- * chunk bound (8 each) and perhaps its verifier (8); a directory's parent and count of entries (8 each); a symlink's
+ * Pure. Layout, version 2, big-endian: version (1), kind (1), mode (2), links (4), uid (4), gid (4), generation (4),
+ * three times (accessed, modified, changed: seconds 8, nanoseconds 4), and then by kind: a file's size, chunk size,
+ * chunk bound and cut (8 each) and perhaps its verifier (8); a directory's parent and count of entries (8 each); a symlink's
  * target; a device's major and minor (4 each). Fixed fields rather than msgpack, which measured slower both ways.
  *
  * Nothing updates `accessed` but setattr: volumes behave as if mounted `noatime`.
@@ -29,6 +29,8 @@ export type InodeValue = {
   readonly chunkBytes: number
   /** Every chunk that was ever mapped has an index below this. */
   readonly chunkBound: number
+  /** How often the file became shorter. */
+  readonly cut: number
   /** Of an exclusive create: 8 bytes; empty otherwise. */
   readonly verifier: Uint8Array
   /** Directories only, as the next: 0 elsewhere. The root is its own parent. */
@@ -46,7 +48,7 @@ export const generationFirst = 1
 export const directoryBytes = 4096
 export const noBytes = new Uint8Array(0)
 
-const version = 1
+const version = 2
 const headBytes = 56
 const kinds: readonly Kind[] = ['file', 'directory', 'symlink', 'fifo', 'socket', 'character', 'block']
 /** In values on disk: a kind's place here never changes. */
@@ -56,7 +58,7 @@ export const kindOf = (value: number): Kind => kinds[value]!
 const tailBytes = (inode: InodeValue): number => {
   switch (inode.kind) {
     case 'file':
-      return 24 + inode.verifier.length
+      return 32 + inode.verifier.length
     case 'directory':
       return 16
     case 'symlink':
@@ -96,7 +98,8 @@ export function encodeInode(inode: InodeValue): Uint8Array {
       put64(bytes, inode.sizeBytes, headBytes)
       put64(bytes, inode.chunkBytes, headBytes + 8)
       put64(bytes, inode.chunkBound, headBytes + 16)
-      bytes.set(inode.verifier, headBytes + 24)
+      put64(bytes, inode.cut, headBytes + 24)
+      bytes.set(inode.verifier, headBytes + 32)
       break
     case 'directory':
       put64(bytes, inode.parent, headBytes)
@@ -135,7 +138,8 @@ export function decodeInode(bytes: Uint8Array): InodeValue {
     sizeBytes: file ? get64(bytes, headBytes) : directory ? directoryBytes : symlink ? bytes.length - headBytes : 0,
     chunkBytes: file ? get64(bytes, headBytes + 8) : 0,
     chunkBound: file ? get64(bytes, headBytes + 16) : 0,
-    verifier: file ? bytes.subarray(headBytes + 24) : noBytes,
+    cut: file ? get64(bytes, headBytes + 24) : 0,
+    verifier: file ? bytes.subarray(headBytes + 32) : noBytes,
     parent: (directory ? get64(bytes, headBytes) : 0) as Inode,
     entries: directory ? get64(bytes, headBytes + 8) : 0,
     target: symlink ? bytes.subarray(headBytes) : noBytes,
@@ -162,6 +166,7 @@ export const attributesOf = (fid: Fid, inode: InodeValue): Attributes => ({
   modified: inode.modified,
   changed: inode.changed,
   chunkBytes: inode.chunkBytes,
+  cut: inode.cut,
 })
 
 export const beforeOf = (inode: InodeValue): Before => ({

@@ -88,13 +88,13 @@ export class Draft {
     if (from < to) this.changes.push({ type: 'punch', object, from, to })
   }
 
-  /** @returns a number that the container never gives out again, for an inode or a cut; each is higher than all before. */
-  takeNumber(): number {
+  /** @returns a number that the container never gives out again. */
+  takeNumber(): Inode {
     const next = this.get(nextInodeKey)
     assert(next !== undefined, 'a name container is formatted')
     const number = get64(next, 0)
     this.put(nextInodeKey, number64(number + 1))
-    return number
+    return number as Inode
   }
 }
 

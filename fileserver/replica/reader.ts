@@ -6,15 +6,13 @@
  */
 import { Failure, isFailure } from '../../protocol/failures.ts'
 import { hash64, sumCount } from '../../protocol/hash.ts'
-import type { ContainerId, Sequence } from '../../protocol/ids.ts'
-import { type Location, sumBlockBytes } from '../../protocol/messages/attributes.ts'
-import { replication } from '../../protocol/messages/replication.ts'
+import type { Sequence } from '../../protocol/ids.ts'
+import { sumBlockBytes } from '../../protocol/messages/attributes.ts'
 import { Buffers } from '../../protocol/transport/buffers.ts'
 import type { Payload } from '../../protocol/transport/transport.ts'
 import type { Extent } from '../index/extents.ts'
 import type { Log } from '../log/log.ts'
 import { headerBytes } from '../log/record.ts'
-import type { Environment } from './environment.ts'
 
 const smallBytes = 64 * 1024
 /** Records of a log whose sums are remembered. */
@@ -246,27 +244,4 @@ function blocksWrong(record: Buffer, headBytes: number, first: number, last: num
     if (hash64(record.subarray(at, Math.min(at + sumBlockBytes, record.length))) !== sum) wrong.push(block)
   }
   return wrong
-}
-
-/** The bytes [offset, offset + length) of a segment, from each other in-sync replica in turn; they are not checked. */
-export async function* copies(
-  environment: Environment,
-  container: ContainerId,
-  location: Location | undefined,
-  first: Sequence,
-  offset: number,
-  length: number,
-): AsyncGenerator<Payload> {
-  const { connect, limits, self } = environment
-  for (const server of location?.inSync ?? []) {
-    if (server === self) continue
-    try {
-      const connection = await connect(server, limits.replicaTimeoutMs)
-      const request = { container, first, offset, length }
-      const answer = await connection.call(replication.calls.segment, request, { timeoutMs: limits.replicaTimeoutMs })
-      yield answer.payload
-    } catch (error) {
-      if (!isFailure(error)) throw error
-    }
-  }
 }

@@ -16,12 +16,12 @@ import { encodeChanges } from '../log/changes-codec.ts'
 import type { Entry } from '../log/find.ts'
 import { epochAt } from '../log/history.ts'
 import { recordBytes } from '../log/record.ts'
-import { mendSegment } from '../scrub/mend.ts'
 import { type Addition, bare } from './addition.ts'
 import { Batching } from './batching.ts'
+import { damageOf } from './damage.ts'
 import type { Environment } from './environment.ts'
 import { Members } from './members.ts'
-import { copies, type Reading, readObject } from './reader.ts'
+import { type Damage, type Reading, readObject } from './reader.ts'
 import { acknowledges, type Effect, type Event, initial, type Replica, step } from './step.ts'
 import type { Storage } from './storage.ts'
 import { Answers } from './waiters.ts'
@@ -42,6 +42,7 @@ export class ContainerReplica {
   readonly #answers = new Answers()
   readonly #members: Members
   readonly #batching: Batching
+  readonly #damage: Damage
   #core: Replica
   #unsyncedSinceMs: number | undefined
   #syncing = false
@@ -80,6 +81,11 @@ export class ContainerReplica {
       },
       released: () => this.#batching.resume(),
       broken: (error) => this.#broken(error),
+    })
+    this.#damage = damageOf(environment, log, {
+      location: () => this.location,
+      committed: () => this.#core.committed,
+      demand: () => this.#demandOpen(),
     })
     const write = (): void => this.#guard(() => this.#writeBatch())
     this.#batching = new Batching(environment.clock.soon, write, () => this.#members.holds)
@@ -215,24 +221,18 @@ export class ContainerReplica {
 
   /** The same where it is known in which places of the log they stand. */
   readExtents(extents: readonly Extent[], offset: number, length: number): Reading | Promise<Reading> {
-    const { counters, badPlaces } = this.#environment
-    return readObject(this.storage.log, extents, offset, length, {
-      copies: (segment, at, size) => copies(this.#environment, this.container, this.location, segment, at, size),
-      found: (segment, record) => {
-        counters.corruptBlocks += 1
-        if (badPlaces.addRecord(this.container, segment, record)) counters.diskErrors += 1
-        this.#environment.log.warn({ container: this.container }, 'a damaged block was found')
-      },
-      repaired: () => {
-        counters.repairedBlocks += 1
-      },
-      mend: (first) => {
-        const { inSync = [], resyncing = [] } = this.location ?? {}
-        const servers = [...inSync, ...resyncing]
-        const demand = (): void => this.#demandOpen()
-        return mendSegment(this.#environment, this.storage.log, first, this.#core.committed, servers, demand)
-      },
-    })
+    this.#write()
+    return readObject(this.storage.log, extents, offset, length, this.#damage)
+  }
+
+  /** What is gathered is written before anything is read: a failure is this replica's, and not the reader's. */
+  #write(): void {
+    try {
+      this.storage.log.write()
+    } catch (error) {
+      this.#broken(error)
+      this.#demandOpen()
+    }
   }
 
   #demandOpen(): void {

@@ -58,6 +58,8 @@ export const attributesShape = message({
   changed: timeShape,
   /** The volume's chunk size at the file's creation. */
   chunkBytes: natural(),
+  /** How often the file became shorter: bytes of chunks that were seen or written before may be gone since. */
+  cut: natural(),
 })
 export type Attributes = Of<typeof attributesShape>
 

@@ -138,10 +138,13 @@ export const files = {
       message({ ticket, fid, offset: natural(fileBytesMax), stable: boolean, sums: sumsShape }),
       message({ before: beforeShape, attributes, token: tokenShape }),
     ),
-    /** Chunk writes below `sizeBytes` were acknowledged: raises the size to it (never lowers) and sets `modified` and `changed` to now. */
+    /**
+     * Chunk writes below `sizeBytes` were acknowledged: raises the size to it (never lowers) and sets `modified` and `changed`
+     * to now. NOT_SYNC when the file was cut since it had the `cut` that was known before those writes: they may be gone.
+     */
     extend: call(
       0x010d,
-      message({ ticket, fid, sizeBytes: natural(fileBytesMax), stable: boolean }),
+      message({ ticket, fid, sizeBytes: natural(fileBytesMax), cut: natural(), stable: boolean }),
       message({ before: beforeShape, attributes, token: tokenShape }),
     ),
     /** Which data containers hold chunks [first, first + count); with `allocate`, missing ones are given one. */
@@ -150,11 +153,14 @@ export const files = {
       message({ ticket, fid, first: natural(2 ** 32), count: natural(1024), allocate: boolean }),
       message({ attributes, containers: list(optional(containerShape), 1024) }),
     ),
-    /** Bytes at `offset` within the chunk; the payload is short where the chunk ends: the caller reads zeros there. */
+    /**
+     * Bytes at `offset` within the chunk; the payload is short where the chunk ends: the caller reads zeros there. `cut`: the
+     * latest of the file that took bytes of the chunk; a size that was seen before it says nothing of these bytes.
+     */
     readChunk: call(
       0x0110,
       message({ chunk: chunkShape, offset: natural(2 ** 40), length: natural(payloadBytesMax) }),
-      nothing,
+      message({ cut: natural() }),
     ),
     writeChunk: call(
       0x0111,

@@ -201,7 +201,10 @@ export class FramedConnection<H extends Half> {
     if (this.failure !== undefined) return
     this.ends.log.warn({ peer: this.line.peer, failure: failure.failure }, failure.message)
     // The socket goes on writing into the buffer of a payload that is half there, and its caller has it back now.
-    if (this.decoder.space !== undefined) return this.end(failure)
+    if (this.decoder.space !== undefined) {
+      this.end(failure)
+      return
+    }
     this.line.outbox.put(kinds.failure, 0, 0, 0, writeFailure(failure))
     this.over(failure)
     // What still comes is read and dropped: a socket closed with unread bytes would reset the connection, and the peer would not see why.

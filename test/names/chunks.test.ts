@@ -7,12 +7,15 @@ import t from 'tap'
 import { get64, nextInodeKey } from '../../fileserver/names/keys.ts'
 import { orphanOf, orphans, queries, reclaimed } from '../../fileserver/names/operations.ts'
 import { type ContainerId, containerId, type Fid } from '../../protocol/ids.ts'
-import { inlineBytesMax } from '../../protocol/messages/attributes.ts'
+import { type Chunk, inlineBytesMax } from '../../protocol/messages/attributes.ts'
 import { randomFrom } from './random.ts'
 import { bytesOf, codeOf, container, noChanges, noPayload, root, rootFid, World } from './world.ts'
 
 const chunkBytes = 128 * 1024
 const seed = Number(process.env.SEED ?? 11)
+
+/** Known to a client that knows of every cut. */
+const latest = 2 ** 50
 
 class Cluster {
   readonly names = World.formatted({ volume: { chunkBytes } })
@@ -31,7 +34,7 @@ class Cluster {
       this.data.get(place!)!.do('writeChunk', { chunk, offset: within, stable: true }, piece)
       done += piece.length
     }
-    this.names.do('extend', { fid, sizeBytes: offset + bytes.length, stable: true })
+    this.names.do('extend', { fid, sizeBytes: offset + bytes.length, cut: latest, stable: true })
   }
 
   resize(fid: Fid, sizeBytes: number): void {
@@ -58,17 +61,17 @@ class Cluster {
     for (const [index, place] of containers.entries()) {
       if (place === undefined) continue
       const world = this.data.get(place)!
-      const chunk = { container: place, owner: fid, index }
-      const { object, offset, length } = queries.readChunk(
-        world,
-        { chunk, offset: 0, length: chunkBytes },
-        world.context,
-      )
+      const { object, offset, length } = this.readChunk({ container: place, owner: fid, index })
       const bytes = world.bytes(object, offset, Math.min(length, sizeBytes - index * chunkBytes))
       const inline = index === 0 ? inlineBytesMax : 0
       bytes.subarray(inline).copy(whole, index * chunkBytes + inline)
     }
     return whole
+  }
+
+  readChunk(chunk: Chunk) {
+    const world = this.data.get(chunk.container)!
+    return queries.readChunk(world, { chunk, offset: 0, length: chunkBytes }, world.context)
   }
 
   remove(name: string): void {
@@ -143,8 +146,8 @@ t.test('until what was cut off is forgotten, the file does not grow into it', as
   cluster.resize(fid, chunkBytes + 10)
   const growth = { fid, credentials: root, changes: { ...noChanges, sizeBytes: 2 * chunkBytes }, guard: undefined }
   t.equal(names.fails('setattr', growth), 'NOT_READY')
-  t.equal(names.fails('extend', { fid, sizeBytes: chunkBytes + 11, stable: true }), 'NOT_READY')
-  t.equal(names.fails('extend', { fid, sizeBytes: chunkBytes + 10, stable: true }), undefined, 'no growth')
+  t.equal(names.fails('extend', { fid, sizeBytes: chunkBytes + 11, cut: latest, stable: true }), 'NOT_READY')
+  t.equal(names.fails('extend', { fid, sizeBytes: chunkBytes + 10, cut: latest, stable: true }), undefined, 'no growth')
   t.equal(names.fails('map', { fid, first: 0, count: 1, allocate: true }), 'NOT_READY')
   t.equal(names.fails('map', { fid, first: 0, count: 1, allocate: false }), undefined, 'reads go on')
   cluster.resize(fid, 5)
@@ -154,6 +157,26 @@ t.test('until what was cut off is forgotten, the file does not grow into it', as
   t.equal(names.fails('setattr', growth), undefined)
   t.equal(cluster.read(fid).indexOf(0), inlineBytesMax)
   t.equal(cluster.remains(true), 0)
+})
+
+t.test('a write that a cut came between says so, and a chunk says what it was cut for', async (t) => {
+  const cluster = new Cluster()
+  const { names } = cluster
+  const { fid } = names.create(rootFid, 'f')
+  cluster.write(fid, 0, Buffer.alloc(2 * chunkBytes, 'x'))
+  const known = names.attributes(fid).cut
+  cluster.resize(fid, chunkBytes)
+  await cluster.reclaim(fid)
+  const extend = { fid, sizeBytes: 2 * chunkBytes, stable: true }
+  t.equal(names.fails('extend', { ...extend, cut: known }), 'NOT_SYNC', 'its bytes may be gone')
+  const { cut } = names.attributes(fid)
+  t.equal(names.fails('extend', { ...extend, cut }), undefined)
+  const [, place] = names.do('map', { fid, first: 0, count: 2, allocate: false }).containers
+  const chunk = { container: place!, owner: fid, index: 1 }
+  t.equal(cluster.readChunk(chunk).cut, cut)
+  t.equal(cluster.readChunk({ ...chunk, index: 2 }).cut, 0)
+  cluster.resize(fid, 2 * chunkBytes)
+  t.equal(names.attributes(fid).cut, cut, 'growth is no cut')
 })
 
 t.test('a file that never had chunks leaves nothing to forget', async (t) => {
@@ -201,7 +224,7 @@ t.test('removing a file of very many chunks is a small record, and forgotten by 
   const { fid } = names.create(rootFid, 'f')
   const count = 600
   names.do('map', { fid, first: 0, count, allocate: true })
-  names.do('extend', { fid, sizeBytes: count * chunkBytes, stable: true })
+  names.do('extend', { fid, sizeBytes: count * chunkBytes, cut: latest, stable: true })
   names.do('remove', { directory: rootFid, name: bytesOf('f'), credentials: root, kind: 'file' })
   t.ok(names.lastLength <= 5)
   const seen: number[] = []
@@ -278,6 +301,6 @@ t.test('bytes come along only where they belong', async (t) => {
     codeOf(() => names.create(rootFid, 'g', { kind: 'directory' }, bytesOf('x'))),
     'INVALID',
   )
-  t.equal(names.fails('extend', { fid, sizeBytes: 1, stable: true }, bytesOf('x')), 'BAD_MESSAGE')
+  t.equal(names.fails('extend', { fid, sizeBytes: 1, cut: latest, stable: true }, bytesOf('x')), 'BAD_MESSAGE')
   t.equal(names.get(nextInodeKey)?.at(-1), 3, 'what failed took no number')
 })

@@ -1,5 +1,5 @@
 /**
- * Bytes of inode values and entries on disk: what version 1 wrote must stay readable.
+ * Bytes of inode values and entries on disk: what version 2 wrote must stay readable.
  *
  * Changing a golden value here means that old containers no longer open: raise the version instead.
  */
@@ -33,6 +33,7 @@ const none: InodeValue = {
   sizeBytes: 0,
   chunkBytes: 0,
   chunkBound: 0,
+  cut: 0,
   verifier: noBytes,
   parent: 0 as Inode,
   entries: 0,
@@ -40,17 +41,17 @@ const none: InodeValue = {
   major: 0,
   minor: 0,
 }
-const file: InodeValue = { ...none, sizeBytes: 2 ** 50, chunkBytes: 2 ** 28, chunkBound: 2 ** 22 }
+const file: InodeValue = { ...none, sizeBytes: 2 ** 50, chunkBytes: 2 ** 28, chunkBound: 2 ** 22, cut: 5 }
 const head = (kind: string): string =>
-  `01${kind}0dec00000002fffffffe000003e800000001` +
+  `02${kind}0dec00000002fffffffe000003e800000001` +
   'ffffffffffffffff3b9ac9ff000000006553f10000000001000001000000000000000000'
 
 for (const [claim, inode, tail] of [
-  ['a file', file, '00' + '0004000000000000' + '0000000010000000' + '0000000000400000'],
+  ['a file', file, '00' + '0004000000000000' + '0000000010000000' + '0000000000400000' + '0000000000000005'],
   [
     'an exclusive one',
     { ...file, verifier: bytesOf('verifier') },
-    '00' + '0004000000000000' + '0000000010000000' + '0000000000400000' + '7665726966696572',
+    '00' + '0004000000000000' + '0000000010000000' + '0000000000400000' + '0000000000000005' + '7665726966696572',
   ],
   [
     'a directory',
@@ -76,7 +77,7 @@ for (const [claim, inode, tail] of [
 
 t.test('a value of a later version is refused', async (t) => {
   const bytes = Uint8Array.from(encodeInode(file))
-  bytes[0] = 2
+  bytes[0] = 3
   t.equal(
     codeOf(() => decodeInode(bytes)),
     'VERSION_MISMATCH',

@@ -44,7 +44,15 @@ t.test('attributes', async (t) => {
     xdr,
     {
       ...{ fid, kind: 'directory', mode: 0o1755, links: 3, uid: 1000, gid: 100, sizeBytes: 2 ** 40, usedBytes: 4096 },
-      ...{ major: 8, minor: 1, accessed: time(-1), modified: time(1), changed: time(2 ** 33), chunkBytes: 2 ** 28 },
+      ...{
+        major: 8,
+        minor: 1,
+        accessed: time(-1),
+        modified: time(1),
+        changed: time(2 ** 33),
+        chunkBytes: 2 ** 28,
+        cut: 0,
+      },
     },
     { exportId: 1, volume: containerId(7) },
   )

@@ -46,6 +46,7 @@ const attributes: Attributes = {
   modified: time,
   changed: { seconds: 0, nanoseconds: 0 },
   chunkBytes: 2 ** 28,
+  cut: 0,
 }
 const changes = {
   mode: 0o640,
@@ -154,12 +155,12 @@ export const fileSamples: Samples<typeof files.calls> = {
   },
   read: { request: { fid, offset: 4096, length: 65_536 }, reply: { attributes } },
   write: { request: { ticket, fid, offset: 12, stable: true, sums }, reply: { before, attributes, token } },
-  extend: { request: { ticket, fid, sizeBytes: 2 ** 32, stable: false }, reply: { before, attributes, token } },
+  extend: { request: { ticket, fid, sizeBytes: 2 ** 32, cut: 0, stable: false }, reply: { before, attributes, token } },
   map: {
     request: { ticket, fid, first: 2, count: 3, allocate: true },
     reply: { attributes, containers: [containerId(21), undefined, containerId(22)] },
   },
-  readChunk: { request: { chunk, offset: 2 ** 27, length: 1_048_576 }, reply: {} },
+  readChunk: { request: { chunk, offset: 2 ** 27, length: 1_048_576 }, reply: { cut: 3 } },
   writeChunk: { request: { ticket, chunk, offset: 0, stable: false, sums }, reply: { token } },
   trimChunk: { request: { ticket, chunk, keepBytes: 100, cut: 70 }, reply: {} },
   sync: { request: { token }, reply: {} },

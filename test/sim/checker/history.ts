@@ -68,7 +68,7 @@ export class History {
       if (wrong !== undefined) return wrong
     }
     for (const [i, operations] of this.cuts.entries()) {
-      const wrong = this.#linearizable(registerModel, relevant(unhurried(operations)), `cut register ${i}`)
+      const wrong = this.#linearizable(registerModel, relevant(operations), `cut register ${i}`)
       if (wrong !== undefined) return wrong
     }
     for (const [i, { writes, reads }] of this.unsynced.entries()) {
@@ -100,18 +100,6 @@ export class History {
     if (holds === undefined) this.undecided += 1
     return holds === false ? `${what} is not linearizable${told(shortest(model, operations))}` : undefined
   }
-}
-
-/**
- * Leaves out reads of writes that were under way yet. Who remembers a size from before a cut reads the chunk with no look at
- * the file (client/operations/reading.ts), and so sees a write before the file has grown again for others.
- */
-function unhurried(operations: readonly Recorded<RegisterOperation>[]): Recorded<RegisterOperation>[] {
-  const returned = new Map(operations.map(({ returned, what }) => [what.type === 'write' ? what.value : 0, returned]))
-  returned.delete(0)
-  return operations.filter(
-    ({ called, what }) => what.type === 'write' || !((returned.get(what.outcome ?? 0) ?? 0) > called),
-  )
 }
 
 /** Leaves out what has no known outcome and was seen by nobody: it may as well not have been. */
