@@ -43,6 +43,8 @@ export type Server = {
   readonly sinceMs: number
   /** When its last registration or heartbeat was received. */
   readonly heardMs: number
+  /** When this process was first heard of; absent when that was before the CLDB's start, or the server is new. */
+  readonly bornMs: number | undefined
   readonly modeSinceMs: number
   /** From where its disk's errors are counted; absent until they are known. */
   readonly errors: { readonly sinceMs: number; readonly base: number } | undefined
@@ -167,6 +169,7 @@ export const unheard = (record: ServerRecord, nowMs: number): Server => ({
   state: 'unknown',
   sinceMs: nowMs,
   heardMs: nowMs,
+  bornMs: undefined,
   modeSinceMs: nowMs,
   errors: undefined,
   alarm: undefined,

@@ -8,7 +8,7 @@ import type { Cldb } from '../protocol/cluster/cldb.ts'
 import { Failure, isFailure } from '../protocol/failures.ts'
 import { verifyPayload } from '../protocol/hash.ts'
 import { type ContainerId, formatFid, type Sequence, sequence } from '../protocol/ids.ts'
-import type { Ticket } from '../protocol/messages/attributes.ts'
+import type { Attributes, Ticket } from '../protocol/messages/attributes.ts'
 import { control } from '../protocol/messages/control.ts'
 import type { files } from '../protocol/messages/files.ts'
 import { type Handlers, type Payload, payloadBytes, type Reply } from '../protocol/transport/transport.ts'
@@ -234,15 +234,13 @@ export function fileHandlers(
 
     setattr: async (request) => {
       const answer = await change(request.fid.container, mutations.setattr, request, kept)
-      if (request.changes.sizeBytes !== undefined) await trimmed(request.fid)
-      return answer
+      return request.changes.sizeBytes === undefined ? answer : trimmed(answer)
     },
 
     create: async (request, payload) => {
       const options = { ...growing, payload, sums: request.sums }
       const answer = await change(request.directory.container, mutations.create, request, options)
-      if (!answer.reply.created && request.changes.sizeBytes !== undefined) await trimmed(answer.reply.attributes.fid)
-      return answer
+      return answer.reply.created || request.changes.sizeBytes === undefined ? answer : trimmed(answer)
     },
 
     remove: (request) => change(request.directory.container, mutations.remove, request, kept),
@@ -286,12 +284,14 @@ export function fileHandlers(
   }
 
   /** What a file was cut by is forgotten before the cut is answered: it must not come back when the file grows again. */
-  async function trimmed(fid: Parameters<typeof orphanOf>[1]): Promise<void> {
-    const replica = replicas.get(fid.container)
+  async function trimmed<R extends { readonly attributes: Attributes }>(answer: Reply<R>): Promise<Reply<R>> {
+    const { attributes } = answer.reply
+    const replica = replicas.get(attributes.fid.container)
     for (;;) {
       const { epoch } = replica.core
-      const orphan = await orphanOf(replica.view, fid)
-      if (orphan === undefined) return
+      const orphan = await orphanOf(replica.view, attributes.fid)
+      if (orphan === undefined)
+        return { ...answer, reply: { ...answer.reply, attributes: { ...attributes, trimmed: attributes.cut } } }
       await reclaim.work(replica, orphan, epoch)
     }
   }

@@ -14,12 +14,24 @@ import { type Container, takesPart } from '../state.ts'
 
 /** A master that was asked to give way and still leads after this long is asked anew, if that is still wanted. */
 const handOverMs = 10_000
+/** A server that started so many leases ago is in sync with its masters, or not in their in-sync sets any more. */
+const matchedLeases = 4
 
 /** Members that hold a replica; where none does and the container was never served, any can begin it. */
 function candidates(draft: Draft, container: Container): readonly ServerId[] {
   const alive = container.inSync.filter((id) => draft.isAlive(id))
   const holders = alive.filter((id) => !draft.servers.get(id)!.missing.has(container.container))
   return holders.length > 0 || container.created ? holders : alive
+}
+
+/**
+ * Those that have kept running, if there are any: who has just started anew may have lost with its power what was answered
+ * unsynced, and the others still hold it. After a while its masters have given it that again, or put it out of their sets.
+ */
+function unbroken(draft: Draft, members: readonly ServerId[]): readonly ServerId[] {
+  const matchedMs = draft.state.config.leaseMs * matchedLeases
+  const kept = members.filter((member) => draft.nowMs - (draft.servers.get(member)!.bornMs ?? -matchedMs) >= matchedMs)
+  return kept.length > 0 ? kept : members
 }
 
 /** The master's process is gone, and never acts for this epoch again: durable, because its server may return as another process. */
@@ -33,7 +45,7 @@ export function vacate(draft: Draft, container: Container): void {
 export function resign(draft: Draft, container: Container, server: ServerId, lost: boolean): void {
   if (lost) draft.lacks(server, container.container)
   const others = candidates(draft, container).filter((member) => member !== server)
-  const master = pick(draft.random, others)
+  const master = pick(draft.random, unbroken(draft, others))
   if (master === undefined) {
     if (lost) vacate(draft, container)
     else draft.configure(container, { master: server })
@@ -113,7 +125,7 @@ function choose(draft: Draft, id: ContainerId, sources: Map<ServerId, number>): 
   if (container === undefined) return
   const former = container.master
   if (former !== undefined && draft.isAlive(former)) return
-  const all = candidates(draft, container)
+  const all = unbroken(draft, candidates(draft, container))
   const copies = (member: ServerId): number => sources.get(member) ?? 0
   const master = pick(draft.random, draft.state.config.electsAny === 1 ? all : preferable(draft, all, copies))
   if (master === undefined) {

@@ -56,6 +56,7 @@ function welcome(draft: Draft, request: Registration, known: Server | undefined)
     state: 'alive',
     sinceMs: known?.state === 'alive' ? known.sinceMs : draft.nowMs,
     heardMs: draft.nowMs,
+    bornMs: sameProcess ? known.bornMs : known && draft.nowMs,
     freeBytes,
     full: sameProcess && known.full,
     missing: missingReplicas(draft, id, held),

@@ -257,4 +257,5 @@ const aboveVolumes: Attributes = {
   changed: epochStart,
   chunkBytes: 0,
   cut: 0,
+  trimmed: 0,
 }

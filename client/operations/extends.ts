@@ -13,7 +13,7 @@ import type { Remote } from './remote.ts'
 
 export type Extended = ReplyOf<typeof files.calls.extend>
 
-type Batch = { readonly fid: Fid; sizeBytes: number; cut: number; stable: boolean }
+type Batch = { readonly fid: Fid; sizeBytes: number; trimmed: number; stable: boolean }
 type Joinable = Batch & { readonly reply: Promise<Extended> }
 type Lane = { running: Promise<Extended>; next: Joinable | undefined }
 
@@ -29,11 +29,11 @@ export class Extends {
 
   /**
    * Raises the size to `sizeBytes` at least, and says what the file is then.
-   * @param cut the file's, as it was known before the bytes were sent. @throws Failure NOT_SYNC when it has changed
+   * @param trimmed the file's, as it was known before the bytes were sent. @throws Failure NOT_SYNC when it was cut later
    */
-  extend(fid: Fid, sizeBytes: number, cut: number, stable: boolean): Promise<Extended> {
+  extend(fid: Fid, sizeBytes: number, trimmed: number, stable: boolean): Promise<Extended> {
     const key = formatFid(fid)
-    const batch: Batch = { fid, sizeBytes, cut, stable }
+    const batch: Batch = { fid, sizeBytes, trimmed, stable }
     const lane = this.#lanes.get(key)
     if (lane === undefined) {
       const running = this.#send(key, batch)
@@ -42,7 +42,7 @@ export class Extends {
     }
     if (lane.next !== undefined) {
       lane.next.sizeBytes = Math.max(lane.next.sizeBytes, sizeBytes)
-      lane.next.cut = Math.min(lane.next.cut, cut)
+      lane.next.trimmed = Math.min(lane.next.trimmed, trimmed)
       lane.next.stable ||= stable
       return lane.next.reply
     }
@@ -55,13 +55,13 @@ export class Extends {
     return lane.next.reply
   }
 
-  async #send(key: string, { fid, sizeBytes, cut, stable }: Batch): Promise<Extended> {
+  async #send(key: string, { fid, sizeBytes, trimmed, stable }: Batch): Promise<Extended> {
     try {
       const { reply } = await this.#remote.change(fid.container, files.calls.extend, (ticket) => ({
         ticket,
         fid,
         sizeBytes,
-        cut,
+        trimmed,
         stable,
       }))
       this.#layouts.learn(reply.attributes)

@@ -19,8 +19,9 @@ export type Layout = {
   readonly chunkBytes: number
   readonly chunks: Map<number, Chunk>
   sizeBytes: number
-  /** The file's, when it had that size. */
+  /** The file's, when it had that size, as the next. */
   cut: number
+  trimmed: number
 }
 
 export class Layouts {
@@ -87,8 +88,8 @@ export class Layouts {
   }
 
   #add(key: string, attributes: Attributes): Layout {
-    const { chunkBytes, sizeBytes, cut } = attributes
-    const layout: Layout = { chunkBytes, sizeBytes, cut, chunks: new Map() }
+    const { chunkBytes, sizeBytes, cut, trimmed } = attributes
+    const layout: Layout = { chunkBytes, sizeBytes, cut, trimmed, chunks: new Map() }
     this.#files.set(key, layout)
     if (this.#files.size > filesMax) this.#files.delete(this.#files.keys().next().value!)
     return layout
@@ -96,8 +97,8 @@ export class Layouts {
 }
 
 /** Replies come in any order: one from before a cut says nothing any more. */
-function see(layout: Layout, { sizeBytes, cut }: Attributes): void {
-  if (cut >= layout.cut) Object.assign(layout, { sizeBytes, cut })
+function see(layout: Layout, { sizeBytes, cut, trimmed }: Attributes): void {
+  if (cut >= layout.cut) Object.assign(layout, { sizeBytes, cut, trimmed: Math.max(trimmed, layout.trimmed) })
 }
 
 const chunkCount = (layout: Layout): number => Math.ceil(layout.sizeBytes / layout.chunkBytes)

@@ -74,13 +74,13 @@ export class Writing {
     const cursor = new Cursor(payload)
     const inlineLength = Math.max(0, inlineBytesMax - offset)
     const layout = this.#layouts.find(fid) ?? (await this.#layouts.load(fid))
-    const { cut } = layout
+    const { trimmed } = layout
     const first =
       inlineLength > 0 ? this.#inline(fid, offset, cursor.take(inlineLength), inlineLength, stable) : undefined
     const parts = split(offset + inlineLength, length - inlineLength, layout.chunkBytes)
     const chunks = parts.map((part) => this.#chunk(fid, layout, part, cursor.take(part.length), stable))
     const [inline, ...tokens] = await Promise.all([first, ...chunks])
-    const extended = await this.#extends.extend(fid, end, cut, stable)
+    const extended = await this.#extends.extend(fid, end, trimmed, stable)
     return {
       before: inline?.before ?? extended.before,
       attributes: extended.attributes,

@@ -3,7 +3,8 @@
  *
  * Pure. A chunk's data container never changes while the file lives, so callers may remember it. A file that shrinks,
  * or goes, leaves one `trim` behind if it has chunks: the offset from which chunk bytes wait to be forgotten. Until
- * that is done (see reclaim.ts) the file does not grow into them and gives out no chunk for writing: NOT_READY.
+ * that is done (see reclaim.ts) the file does not grow into them, gives out no chunk for writing, and takes no word of writes
+ * to those that are known: NOT_READY.
  */
 import { Failure } from '../../protocol/failures.ts'
 import type { ContainerId, Inode } from '../../protocol/ids.ts'
@@ -66,7 +67,8 @@ export function resize(draft: Draft, number: Inode, file: InodeValue, sizeBytes:
     punchInline(draft, number, file, sizeBytes)
     // A file this small has nothing in its chunks, or a trim already that forgets all of them.
     if (file.sizeBytes > inlineBytesMax) forgetChunks(draft, number, file, sizeBytes, cut)
-    return { ...file, sizeBytes, cut }
+    const trimmed = draft.get(trimKey(number)) === undefined ? cut : file.trimmed
+    return { ...file, sizeBytes, cut, trimmed }
   }
   if (sizeBytes > file.sizeBytes && sizeBytes > inlineBytesMax) demandTrimmed(draft, number)
   return { ...file, sizeBytes }
@@ -129,7 +131,9 @@ export const extend: Mutation<'extend'> = {
   perform(view, request, _payloadBytes, context) {
     const { fid } = request
     const file = loadFile(view, fid, context)
-    if (request.cut < file.cut) throw new Failure('NOT_SYNC', 'the file was cut since: what was written may be gone')
+    demandTrimmed(view, fid.inode)
+    if (request.trimmed < file.cut)
+      throw new Failure('NOT_SYNC', 'the file was cut since: what was written may be gone')
     const draft = new Draft(view)
     const modified = stamp(file, context.now)
     const sizeBytes = Math.max(file.sizeBytes, request.sizeBytes)

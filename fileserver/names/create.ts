@@ -70,6 +70,7 @@ const blank = (now: Time): InodeValue => ({
   chunkBytes: 0,
   chunkBound: 0,
   cut: 0,
+  trimmed: 0,
   verifier: noBytes,
   parent: 0 as Inode,
   entries: 0,

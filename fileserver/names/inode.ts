@@ -3,7 +3,7 @@
  *
  * Pure. Layout, version 2, big-endian: version (1), kind (1), mode (2), links (4), uid (4), gid (4), generation (4),
  * three times (accessed, modified, changed: seconds 8, nanoseconds 4), and then by kind: a file's size, chunk size,
- * chunk bound and cut (8 each) and perhaps its verifier (8); a directory's parent and count of entries (8 each); a symlink's
+ * chunk bound, cut and trimmed (8 each) and perhaps its verifier (8); a directory's parent and count of entries (8 each); a symlink's
  * target; a device's major and minor (4 each). Fixed fields rather than msgpack, which measured slower both ways.
  *
  * Nothing updates `accessed` but setattr: volumes behave as if mounted `noatime`.
@@ -31,6 +31,8 @@ export type InodeValue = {
   readonly chunkBound: number
   /** How often the file became shorter. */
   readonly cut: number
+  /** The same, as of when nothing that it was cut by was left in its chunks. */
+  readonly trimmed: number
   /** Of an exclusive create: 8 bytes; empty otherwise. */
   readonly verifier: Uint8Array
   /** Directories only, as the next: 0 elsewhere. The root is its own parent. */
@@ -58,7 +60,7 @@ export const kindOf = (value: number): Kind => kinds[value]!
 const tailBytes = (inode: InodeValue): number => {
   switch (inode.kind) {
     case 'file':
-      return 32 + inode.verifier.length
+      return 40 + inode.verifier.length
     case 'directory':
       return 16
     case 'symlink':
@@ -99,7 +101,8 @@ export function encodeInode(inode: InodeValue): Uint8Array {
       put64(bytes, inode.chunkBytes, headBytes + 8)
       put64(bytes, inode.chunkBound, headBytes + 16)
       put64(bytes, inode.cut, headBytes + 24)
-      bytes.set(inode.verifier, headBytes + 32)
+      put64(bytes, inode.trimmed, headBytes + 32)
+      bytes.set(inode.verifier, headBytes + 40)
       break
     case 'directory':
       put64(bytes, inode.parent, headBytes)
@@ -139,7 +142,8 @@ export function decodeInode(bytes: Uint8Array): InodeValue {
     chunkBytes: file ? get64(bytes, headBytes + 8) : 0,
     chunkBound: file ? get64(bytes, headBytes + 16) : 0,
     cut: file ? get64(bytes, headBytes + 24) : 0,
-    verifier: file ? bytes.subarray(headBytes + 32) : noBytes,
+    trimmed: file ? get64(bytes, headBytes + 32) : 0,
+    verifier: file ? bytes.subarray(headBytes + 40) : noBytes,
     parent: (directory ? get64(bytes, headBytes) : 0) as Inode,
     entries: directory ? get64(bytes, headBytes + 8) : 0,
     target: symlink ? bytes.subarray(headBytes) : noBytes,
@@ -167,6 +171,7 @@ export const attributesOf = (fid: Fid, inode: InodeValue): Attributes => ({
   changed: inode.changed,
   chunkBytes: inode.chunkBytes,
   cut: inode.cut,
+  trimmed: inode.trimmed,
 })
 
 export const beforeOf = (inode: InodeValue): Before => ({

@@ -69,7 +69,13 @@ export function reclaimed(view: Reader, orphan: Orphan): readonly Change[] {
   if (orphan.gone !== (view.get(inodeKey(orphan.inode)) === undefined)) return draft.changes
   if (orphan.gone) for (const { chunk } of orphan.chunks) draft.delete(chunkKey(orphan.inode, chunk.index))
   const done = orphan.chunks.at(-1)
-  if (orphan.last || done === undefined) draft.delete(key)
-  else draft.put(key, encodeTrim({ ...decodeTrim(trim), next: done.chunk.index + 1 }))
+  if (orphan.last || done === undefined) {
+    draft.delete(key)
+    const inode = view.get(inodeKey(orphan.inode))
+    if (inode !== undefined) {
+      const file = decodeInode(inode)
+      draft.putInode(orphan.inode, { ...file, trimmed: file.cut })
+    }
+  } else draft.put(key, encodeTrim({ ...decodeTrim(trim), next: done.chunk.index + 1 }))
   return draft.changes
 }

@@ -58,8 +58,10 @@ export const attributesShape = message({
   changed: timeShape,
   /** The volume's chunk size at the file's creation. */
   chunkBytes: natural(),
-  /** How often the file became shorter: bytes of chunks that were seen or written before may be gone since. */
+  /** How often the file became shorter: a size that was seen before says nothing of chunks that were cut since. */
   cut: natural(),
+  /** The same, as of when all that was cut was gone from the chunks: what is written there before `cut` may go with it. */
+  trimmed: natural(),
 })
 export type Attributes = Of<typeof attributesShape>
 

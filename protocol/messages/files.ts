@@ -140,11 +140,11 @@ export const files = {
     ),
     /**
      * Chunk writes below `sizeBytes` were acknowledged: raises the size to it (never lowers) and sets `modified` and `changed`
-     * to now. NOT_SYNC when the file was cut since it had the `cut` that was known before those writes: they may be gone.
+     * to now. `trimmed`: the file's, before those writes: NOT_SYNC when it was cut later, as they may be gone then.
      */
     extend: call(
       0x010d,
-      message({ ticket, fid, sizeBytes: natural(fileBytesMax), cut: natural(), stable: boolean }),
+      message({ ticket, fid, sizeBytes: natural(fileBytesMax), trimmed: natural(), stable: boolean }),
       message({ before: beforeShape, attributes, token: tokenShape }),
     ),
     /** Which data containers hold chunks [first, first + count); with `allocate`, missing ones are given one. */

@@ -6,8 +6,12 @@ import { epoch } from '../../protocol/ids.ts'
 import { beat, numberOf, numbersOf, registration, server, World } from './world.ts'
 
 /** Servers 1 to `count`, a volume, and its name container (1) with its master's number and the others'. */
-function cluster(count: number, config: object = {}): { world: World; master: number; others: readonly number[] } {
-  const world = new World({ config })
+function cluster(
+  count: number,
+  config: object = {},
+  random?: () => number,
+): { world: World; master: number; others: readonly number[] } {
+  const world = new World({ config, ...(random && { random }) })
   for (let number = 1; number <= count; number++) world.join(number)
   const { master, inSync } = world.createVolume()
   world.send({
@@ -101,6 +105,27 @@ t.test('a lost master', async (t) => {
       }
       t.strictSame([...followers].sort(), expected)
     })
+
+  t.test('is not followed by one that has just started, while another has kept running', async (t) => {
+    for (const [agoMs, expected] of [
+      [0, ['unbroken']],
+      [5000, ['unbroken']],
+      [6001, ['restarted', 'unbroken']],
+    ] as const) {
+      const followers = new Set<string>()
+      for (let draw = 0; draw < 10; draw++) {
+        const { world, master, others } = cluster(3, { electsAny: 1 }, () => draw / 10)
+        const restarted = others[0]!
+        world.join(restarted, 2, [1])
+        world.pass(agoMs)
+        world.join(master, 2, [1])
+        world.pass(300)
+        const next = numberOf(world.at(1).master)
+        followers.add(next === master ? 'itself' : next === restarted ? 'restarted' : 'unbroken')
+      }
+      t.strictSame([...followers].sort(), expected, `${agoMs} ms ago`)
+    }
+  })
 
   t.test('stays absent over a restart of the CLDB', async (t) => {
     const { world, master } = cluster(3)

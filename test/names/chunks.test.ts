@@ -34,7 +34,7 @@ class Cluster {
       this.data.get(place!)!.do('writeChunk', { chunk, offset: within, stable: true }, piece)
       done += piece.length
     }
-    this.names.do('extend', { fid, sizeBytes: offset + bytes.length, cut: latest, stable: true })
+    this.names.do('extend', { fid, sizeBytes: offset + bytes.length, trimmed: latest, stable: true })
   }
 
   resize(fid: Fid, sizeBytes: number): void {
@@ -146,8 +146,12 @@ t.test('until what was cut off is forgotten, the file does not grow into it', as
   cluster.resize(fid, chunkBytes + 10)
   const growth = { fid, credentials: root, changes: { ...noChanges, sizeBytes: 2 * chunkBytes }, guard: undefined }
   t.equal(names.fails('setattr', growth), 'NOT_READY')
-  t.equal(names.fails('extend', { fid, sizeBytes: chunkBytes + 11, cut: latest, stable: true }), 'NOT_READY')
-  t.equal(names.fails('extend', { fid, sizeBytes: chunkBytes + 10, cut: latest, stable: true }), undefined, 'no growth')
+  t.equal(names.fails('extend', { fid, sizeBytes: chunkBytes + 11, trimmed: latest, stable: true }), 'NOT_READY')
+  t.equal(
+    names.fails('extend', { fid, sizeBytes: chunkBytes + 10, trimmed: latest, stable: true }),
+    'NOT_READY',
+    'what was written may go with it',
+  )
   t.equal(names.fails('map', { fid, first: 0, count: 1, allocate: true }), 'NOT_READY')
   t.equal(names.fails('map', { fid, first: 0, count: 1, allocate: false }), undefined, 'reads go on')
   cluster.resize(fid, 5)
@@ -168,9 +172,9 @@ t.test('a write that a cut came between says so, and a chunk says what it was cu
   cluster.resize(fid, chunkBytes)
   await cluster.reclaim(fid)
   const extend = { fid, sizeBytes: 2 * chunkBytes, stable: true }
-  t.equal(names.fails('extend', { ...extend, cut: known }), 'NOT_SYNC', 'its bytes may be gone')
+  t.equal(names.fails('extend', { ...extend, trimmed: known }), 'NOT_SYNC', 'its bytes may be gone')
   const { cut } = names.attributes(fid)
-  t.equal(names.fails('extend', { ...extend, cut }), undefined)
+  t.equal(names.fails('extend', { ...extend, trimmed: cut }), undefined)
   const [, place] = names.do('map', { fid, first: 0, count: 2, allocate: false }).containers
   const chunk = { container: place!, owner: fid, index: 1 }
   t.equal(cluster.readChunk(chunk).cut, cut)
@@ -224,7 +228,7 @@ t.test('removing a file of very many chunks is a small record, and forgotten by 
   const { fid } = names.create(rootFid, 'f')
   const count = 600
   names.do('map', { fid, first: 0, count, allocate: true })
-  names.do('extend', { fid, sizeBytes: count * chunkBytes, cut: latest, stable: true })
+  names.do('extend', { fid, sizeBytes: count * chunkBytes, trimmed: latest, stable: true })
   names.do('remove', { directory: rootFid, name: bytesOf('f'), credentials: root, kind: 'file' })
   t.ok(names.lastLength <= 5)
   const seen: number[] = []
@@ -301,6 +305,6 @@ t.test('bytes come along only where they belong', async (t) => {
     codeOf(() => names.create(rootFid, 'g', { kind: 'directory' }, bytesOf('x'))),
     'INVALID',
   )
-  t.equal(names.fails('extend', { fid, sizeBytes: 1, cut: latest, stable: true }, bytesOf('x')), 'BAD_MESSAGE')
+  t.equal(names.fails('extend', { fid, sizeBytes: 1, trimmed: latest, stable: true }, bytesOf('x')), 'BAD_MESSAGE')
   t.equal(names.get(nextInodeKey)?.at(-1), 3, 'what failed took no number')
 })

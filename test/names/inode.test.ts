@@ -34,6 +34,7 @@ const none: InodeValue = {
   chunkBytes: 0,
   chunkBound: 0,
   cut: 0,
+  trimmed: 0,
   verifier: noBytes,
   parent: 0 as Inode,
   entries: 0,
@@ -41,17 +42,27 @@ const none: InodeValue = {
   major: 0,
   minor: 0,
 }
-const file: InodeValue = { ...none, sizeBytes: 2 ** 50, chunkBytes: 2 ** 28, chunkBound: 2 ** 22, cut: 5 }
+const file: InodeValue = { ...none, sizeBytes: 2 ** 50, chunkBytes: 2 ** 28, chunkBound: 2 ** 22, cut: 5, trimmed: 4 }
 const head = (kind: string): string =>
   `02${kind}0dec00000002fffffffe000003e800000001` +
   'ffffffffffffffff3b9ac9ff000000006553f10000000001000001000000000000000000'
 
 for (const [claim, inode, tail] of [
-  ['a file', file, '00' + '0004000000000000' + '0000000010000000' + '0000000000400000' + '0000000000000005'],
+  [
+    'a file',
+    file,
+    '00' + '0004000000000000' + '0000000010000000' + '0000000000400000' + '0000000000000005' + '0000000000000004',
+  ],
   [
     'an exclusive one',
     { ...file, verifier: bytesOf('verifier') },
-    '00' + '0004000000000000' + '0000000010000000' + '0000000000400000' + '0000000000000005' + '7665726966696572',
+    '00' +
+      '0004000000000000' +
+      '0000000010000000' +
+      '0000000000400000' +
+      '0000000000000005' +
+      '0000000000000004' +
+      '7665726966696572',
   ],
   [
     'a directory',

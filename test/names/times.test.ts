@@ -66,7 +66,7 @@ t.test('which call moves which time', async (t) => {
     [
       'extend',
       'modified and changed of the file; nothing of the directory',
-      () => world.do('extend', { fid, sizeBytes: 0, cut: 0, stable: true }),
+      () => world.do('extend', { fid, sizeBytes: 0, trimmed: 0, stable: true }),
     ],
     [
       'utimes now',
@@ -135,7 +135,7 @@ t.test('a fid that names nothing is stale, whatever is asked', async (t) => {
       'STALE',
     )
     t.equal(world.fails('write', { fid: dead, offset: 0, stable: true }, bytesOf('x')), 'STALE')
-    t.equal(world.fails('extend', { fid: dead, sizeBytes: 1, cut: 0, stable: true }), 'STALE')
+    t.equal(world.fails('extend', { fid: dead, sizeBytes: 1, trimmed: 0, stable: true }), 'STALE')
     t.equal(world.fails('map', { fid: dead, first: 0, count: 1, allocate: true }), 'STALE')
     t.equal(world.fails('setattr', { fid: dead, credentials: root, changes: noChanges, guard: undefined }), 'STALE')
   }

@@ -52,6 +52,7 @@ t.test('attributes', async (t) => {
         changed: time(2 ** 33),
         chunkBytes: 2 ** 28,
         cut: 0,
+        trimmed: 0,
       },
     },
     { exportId: 1, volume: containerId(7) },

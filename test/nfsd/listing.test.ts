@@ -10,7 +10,7 @@ const fid = { container: containerId(1), inode: inode(1), generation: 1 }
 const time = { seconds: 0, nanoseconds: 0 }
 const attributes: Attributes = {
   ...{ fid, kind: 'file', mode: 0o644, links: 1, uid: 0, gid: 0, sizeBytes: 0, usedBytes: 0, major: 0, minor: 0 },
-  ...{ accessed: time, modified: time, changed: time, chunkBytes: 2 ** 28, cut: 0 },
+  ...{ accessed: time, modified: time, changed: time, chunkBytes: 2 ** 28, cut: 0, trimmed: 0 },
 }
 const item = (name: string, plus = false): Item => ({
   name: Buffer.from(name),

@@ -12,7 +12,7 @@ const fid = { container: containerId(1), inode: inode(2), generation: 1 }
 const time = { seconds: 0, nanoseconds: 0 }
 const attributes: Attributes = {
   ...{ fid, kind: 'file', mode: 0, links: 1, uid: 1000, gid: 100, sizeBytes: 0, usedBytes: 0, major: 0, minor: 0 },
-  ...{ accessed: time, modified: time, changed: time, chunkBytes: 2 ** 28, cut: 0 },
+  ...{ accessed: time, modified: time, changed: time, chunkBytes: 2 ** 28, cut: 0, trimmed: 0 },
 }
 const caller = (uid: number) => ({ uid, gid: 100, groups: [] })
 

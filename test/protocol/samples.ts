@@ -47,6 +47,7 @@ const attributes: Attributes = {
   changed: { seconds: 0, nanoseconds: 0 },
   chunkBytes: 2 ** 28,
   cut: 0,
+  trimmed: 0,
 }
 const changes = {
   mode: 0o640,
@@ -155,7 +156,10 @@ export const fileSamples: Samples<typeof files.calls> = {
   },
   read: { request: { fid, offset: 4096, length: 65_536 }, reply: { attributes } },
   write: { request: { ticket, fid, offset: 12, stable: true, sums }, reply: { before, attributes, token } },
-  extend: { request: { ticket, fid, sizeBytes: 2 ** 32, cut: 0, stable: false }, reply: { before, attributes, token } },
+  extend: {
+    request: { ticket, fid, sizeBytes: 2 ** 32, trimmed: 0, stable: false },
+    reply: { before, attributes, token },
+  },
   map: {
     request: { ticket, fid, first: 2, count: 3, allocate: true },
     reply: { attributes, containers: [containerId(21), undefined, containerId(22)] },

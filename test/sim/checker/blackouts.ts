@@ -2,8 +2,8 @@
  * Who was in sync, and who ended or lost the power when: whether an answered write that was not synced may be gone.
  *
  * Pure but for its own state. Such a write is in the page cache of every member of the in-sync set (DESIGN §4, rule 1), where
- * the end of a process takes nothing of it. It may be gone only when all members of a set of that time ended, and one of
- * them with its power: any member that returns may become the master (rule 9), also that one.
+ * the end of a process takes nothing of it. It may be gone only when a member of a set of that time lost its power, and then
+ * became the master (rule 9) because none that had kept running was there: they had ended too, or could not be reached.
  */
 import type { ContainerId, ServerId } from '../../../protocol/ids.ts'
 
@@ -35,8 +35,7 @@ export class Blackouts {
     const sets = this.#sets.get(container) ?? []
     return sets.some(({ inSync, fromMs: since }, i) => {
       if (since > untilMs || (sets[i + 1]?.fromMs ?? untilMs) < fromMs) return false
-      const ends = inSync.map(endsOf)
-      return ends.every(({ length }) => length > 0) && ends.flat().some(({ power }) => power)
+      return inSync.flatMap(endsOf).some(({ power }) => power)
     })
   }
 }
