@@ -29,9 +29,13 @@ function candidates(draft: Draft, container: Container): readonly ServerId[] {
  * unsynced, and the others still hold it. After a while its masters have given it that again, or put it out of their sets.
  */
 function unbroken(draft: Draft, members: readonly ServerId[]): readonly ServerId[] {
-  const matchedMs = draft.state.config.leaseMs * matchedLeases
-  const kept = members.filter((member) => draft.nowMs - (draft.servers.get(member)!.bornMs ?? -matchedMs) >= matchedMs)
+  const kept = members.filter((member) => isUnbroken(draft, member))
   return kept.length > 0 ? kept : members
+}
+
+function isUnbroken(draft: Draft, member: ServerId): boolean {
+  const matchedMs = draft.state.config.leaseMs * matchedLeases
+  return draft.nowMs - (draft.servers.get(member)!.bornMs ?? -matchedMs) >= matchedMs
 }
 
 /** The master's process is gone, and never acts for this epoch again: durable, because its server may return as another process. */
@@ -126,6 +130,12 @@ function choose(draft: Draft, id: ContainerId, sources: Map<ServerId, number>): 
   const former = container.master
   if (former !== undefined && draft.isAlive(former)) return
   const all = unbroken(draft, candidates(draft, container))
+  // After a restart of the CLDB one that has kept running may be heard a moment later than one that has not.
+  const unheard = container.inSync.some((member) => draft.servers.get(member)?.state === 'unknown')
+  if (unheard && !all.some((member) => isUnbroken(draft, member))) {
+    draft.elections.set(id, draft.nowMs + draft.state.config.electionDelayMs)
+    return
+  }
   const copies = (member: ServerId): number => sources.get(member) ?? 0
   const master = pick(draft.random, draft.state.config.electsAny === 1 ? all : preferable(draft, all, copies))
   if (master === undefined) {

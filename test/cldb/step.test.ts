@@ -127,6 +127,25 @@ t.test('a lost master', async (t) => {
     }
   })
 
+  t.test(
+    'is not followed by one that has just started before those are heard that may have kept running',
+    async (t) => {
+      const { world, master, others } = cluster(3)
+      world.restart()
+      world.join(master, 2, [1])
+      world.pass(1000)
+      t.equal(world.at(1).master, undefined)
+      for (const number of others) world.join(number, 1, [1])
+      world.pass(300)
+      t.ok(others.includes(numberOf(world.at(1).master)!))
+      world.restart()
+      for (const number of [master, ...others]) world.kill(number)
+      world.join(master, 3, [1])
+      world.pass(5000)
+      t.equal(numberOf(world.at(1).master), master, 'nor for longer than their leases may run')
+    },
+  )
+
   t.test('stays absent over a restart of the CLDB', async (t) => {
     const { world, master } = cluster(3)
     world.kill(master)
