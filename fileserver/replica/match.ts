@@ -60,11 +60,14 @@ export async function match(matching: Matching): Promise<Sequence> {
   const { connection, container, volume, epoch, master, log, timeoutMs } = matching
   const { reply: theirs } = await connection.call(follow, { container, epoch, volume, master }, { timeoutMs })
   const { history, committed, whole: isWhole } = theirs
-  let point = divergencePoint(log.history, history)
+  const parting = divergencePoint(log.history, history)
+  let point = parting
   assert(!matching.inSync || point >= committed, 'what an in-sync replica knows to be committed is in our log')
   if (point > 0 && !(await agrees(matching, point))) point = await search(matching, point)
   // What is committed is in our log: a replica that lacks some of it has lost or damaged what it claims to have.
-  const whole = isWhole && point >= committed && (!matching.inSync || point >= matching.committed())
+  // Nor can one in sync be cut where damage, or a read that failed, hides that it agrees: all of that may be committed.
+  const counts = !matching.inSync || (point === parting && point >= matching.committed())
+  const whole = isWhole && point >= committed && counts
   if (whole && point >= log.contiguousFrom - 1) {
     if (point === history.last) return point
     const chain = chainBytes(ownChain(log, point)!)
@@ -72,7 +75,7 @@ export async function match(matching: Matching): Promise<Sequence> {
     return point
   }
   if (matching.inSync)
-    throw new Failure('CORRUPT', `replica agrees up to ${point} only, of ${matching.committed()} that are committed`)
+    throw new Failure('CORRUPT', `replica is known to agree up to ${point} only, and not up to ${parting}`)
   return copied(matching)
 }
 

@@ -96,6 +96,16 @@ t.test('where histories lie the chains tell, in few calls', async (t) => {
   t.equal(await matched(other), 0, 'not even the first agrees')
 })
 
+t.test('an in-sync replica is not cut where a chain cannot be read that its history says is ours', async (t) => {
+  const here = await world(t, '1x5 3x4', '1x5 2x3')
+  const log = here.replica()
+  const { chainAt } = log
+  Object.assign(log, { chainAt: (at: number) => (at === 5 ? undefined : chainAt.call(log, s(at))) })
+  await t.rejects(matched(here, { inSync: true }), /CORRUPT.*up to 4 only, and not up to 5/)
+  t.equal(log.last, 8, 'it may be committed')
+  t.equal(await matched(here, { epoch: 10 }), 4, 'one that does not count is')
+})
+
 t.test('a replica that lacks what is committed', async (t) => {
   const lacking = await world(t, '1x5 3x4', '1x5 2x3')
   await t.rejects(matched(lacking, { inSync: true, committed: 6 }), /CORRUPT/, 'in-sync: it is not trusted any more')

@@ -103,14 +103,19 @@ export class History {
 }
 
 /**
- * Leaves out reads of a file that is being cut: its size is in one container and its bytes are in another, so until the cut is
- * answered some may see it and others not yet.
+ * Size and bytes of a file are in two containers. So reads of a file that is being cut are left out: until the cut is answered
+ * some may see it and others not yet. And a write that a cut came between is made again: it may be seen, overwritten, and
+ * seen once more before it is answered.
  */
 function undisturbed(operations: readonly Recorded<RegisterOperation>[]): Recorded<RegisterOperation>[] {
   const cuts = operations.filter(({ what }) => what.type === 'write' && what.value === 0)
   const disturbed = ({ called, returned }: Recorded<RegisterOperation>): boolean =>
     cuts.some((cut) => cut.called < returned && called < cut.returned)
-  return operations.filter((operation) => operation.what.type === 'write' || !disturbed(operation))
+  return operations.flatMap((operation) => {
+    if (!disturbed(operation)) return [operation]
+    if (operation.what.type === 'read') return []
+    return operation.what.value === 0 ? [operation] : [operation, { ...operation, returned: Number.POSITIVE_INFINITY }]
+  })
 }
 
 /** Leaves out what has no known outcome and was seen by nobody: it may as well not have been. */
