@@ -27,7 +27,7 @@ import {
   noBytes,
   stamp,
 } from './inode.ts'
-import { nextInodeKey, number64, sameBytes } from './keys.ts'
+import { get64, nextInodeKey, number64, sameBytes } from './keys.ts'
 import {
   Draft,
   load,
@@ -200,7 +200,9 @@ export const create: Mutation<'create'> = {
     const place = find(view, request.directory.inode, name, context)
     if (place.entry) return existing(draft, request, directory, place.entry.inode, payloadBytes, context)
     demand(directory, credentials, permission.write)
-    const number = draft.takeNumber()
+    const next = view.get(nextInodeKey)
+    assert(next !== undefined, 'a name container is formatted')
+    const number = get64(next, 0) as Inode
     const inode = newborn(directory, request, payloadBytes, context)
     const fid = fidOf(context.container, number)
     const modified = stamp(directory, context.now)
@@ -211,6 +213,7 @@ export const create: Mutation<'create'> = {
       modified,
       changed: modified,
     }
+    draft.put(nextInodeKey, number64(number + 1))
     draft.putInode(number, inode, true)
     enter(draft, request.directory.inode, place, name, { inode: number, generation: generationFirst, kind })
     draft.putInode(request.directory.inode, parent)

@@ -2,10 +2,9 @@
  * Keys of a container's state, the objects that file bytes belong to, and the numbers in keys and values.
  *
  * Pure. In a name container: `i` inode -> inode value; `d` directory, cookie -> entry; `c` inode, chunk index -> its
- * data container; `o` inode -> chunk bytes that wait to be forgotten; `n` -> the next inode's number, or cut's. In a data
- * container: `l` and a chunk's object -> the chunk's stored length, and the
- * latest cut that it was trimmed for. Numbers in keys are 8 bytes. All numbers, in values
- * too, are big-endian, so that keys sort as their numbers do.
+ * data container; `o` inode -> chunk bytes that wait to be forgotten; `n` -> the next inode number. In a data
+ * container: `l` and a chunk's object -> the chunk's stored length, and the latest cut that it was trimmed for. Numbers in
+ * keys are 8 bytes. All numbers, in values too, are big-endian, so that keys sort as their numbers do.
  */
 import type { ContainerId, Inode } from '../../protocol/ids.ts'
 

@@ -3,7 +3,6 @@
  *
  * Pure. A draft reads its own writes, so that steps which touch the same key compose.
  */
-import { assert } from '../../protocol/assert.ts'
 import { Failure } from '../../protocol/failures.ts'
 import type { ContainerId, Fid, Inode } from '../../protocol/ids.ts'
 import type { Time } from '../../protocol/messages/attributes.ts'
@@ -11,7 +10,7 @@ import type { files } from '../../protocol/messages/files.ts'
 import type { ReplyOf, RequestOf } from '../../protocol/messages/service.ts'
 import type { Change, View } from '../index/changes.ts'
 import { decodeInode, encodeInode, type InodeValue } from './inode.ts'
-import { get64, inodeKey, nextInodeKey, number64, sameBytes } from './keys.ts'
+import { inodeKey, sameBytes } from './keys.ts'
 
 export type NameContext = {
   readonly container: ContainerId
@@ -86,15 +85,6 @@ export class Draft {
 
   punch(object: Uint8Array, from: number, to: number): void {
     if (from < to) this.changes.push({ type: 'punch', object, from, to })
-  }
-
-  /** @returns a number that the container never gives out again. */
-  takeNumber(): Inode {
-    const next = this.get(nextInodeKey)
-    assert(next !== undefined, 'a name container is formatted')
-    const number = get64(next, 0)
-    this.put(nextInodeKey, number64(number + 1))
-    return number as Inode
   }
 }
 

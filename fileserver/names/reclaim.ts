@@ -66,12 +66,12 @@ export function reclaimed(view: Reader, orphan: Orphan): readonly Change[] {
   const trim = view.get(key)
   const draft = new Draft(view)
   if (trim === undefined || !sameBytes(trim, orphan.trim)) return draft.changes
-  if (orphan.gone !== (view.get(inodeKey(orphan.inode)) === undefined)) return draft.changes
+  const inode = view.get(inodeKey(orphan.inode))
+  if (orphan.gone !== (inode === undefined)) return draft.changes
   if (orphan.gone) for (const { chunk } of orphan.chunks) draft.delete(chunkKey(orphan.inode, chunk.index))
   const done = orphan.chunks.at(-1)
   if (orphan.last || done === undefined) {
     draft.delete(key)
-    const inode = view.get(inodeKey(orphan.inode))
     if (inode !== undefined) {
       const file = decodeInode(inode)
       draft.putInode(orphan.inode, { ...file, trimmed: file.cut })
