@@ -1,5 +1,5 @@
 /**
- * Who was in sync, and who ended or lost the power when: whether an answered write that was not synced may be gone.
+ * Who was in sync, and who lost the power when: whether an answered write that was not synced may be gone.
  *
  * Pure but for its own state. Such a write is in the page cache of every member of the in-sync set (DESIGN §4, rule 1), where
  * the end of a process takes nothing of it. It may be gone only when a member of a set of that time lost its power, and then
@@ -8,12 +8,11 @@
 import type { ContainerId, ServerId } from '../../../protocol/ids.ts'
 
 type Configured = { readonly inSync: readonly ServerId[]; readonly fromMs: number }
-type End = { readonly power: boolean; readonly atMs: number }
 
 export class Blackouts {
   /** Of each container, its in-sync sets in the order of time: a set holds until the next one. */
   readonly #sets = new Map<ContainerId, Configured[]>()
-  readonly #ends = new Map<ServerId, End[]>()
+  readonly #cuts = new Map<ServerId, number[]>()
 
   configured(container: ContainerId, inSync: readonly ServerId[], fromMs: number): void {
     const sets = this.#sets.get(container)
@@ -21,21 +20,20 @@ export class Blackouts {
     else sets.push({ inSync, fromMs })
   }
 
-  /** @param power whether the server lost that too. */
-  ended(server: ServerId, power: boolean, atMs: number): void {
-    const ends = this.#ends.get(server)
-    if (ends === undefined) this.#ends.set(server, [{ power, atMs }])
-    else ends.push({ power, atMs })
+  powerLost(server: ServerId, atMs: number): void {
+    const cuts = this.#cuts.get(server)
+    if (cuts === undefined) this.#cuts.set(server, [atMs])
+    else cuts.push(atMs)
   }
 
   /** @returns whether what the container's replicas in sync held at `fromMs` without a sync may be gone at `untilMs`. */
   excuse(container: ContainerId, fromMs: number, untilMs: number): boolean {
-    const endsOf = (server: ServerId): readonly End[] =>
-      this.#ends.get(server)?.filter(({ atMs }) => atMs >= fromMs && atMs <= untilMs) ?? []
+    const lostPower = (server: ServerId): boolean =>
+      this.#cuts.get(server)?.some((atMs) => atMs >= fromMs && atMs <= untilMs) ?? false
     const sets = this.#sets.get(container) ?? []
     return sets.some(({ inSync, fromMs: since }, i) => {
       if (since > untilMs || (sets[i + 1]?.fromMs ?? untilMs) < fromMs) return false
-      return inSync.flatMap(endsOf).some(({ power }) => power)
+      return inSync.some(lostPower)
     })
   }
 }

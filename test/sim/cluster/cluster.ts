@@ -126,7 +126,7 @@ export class Cluster implements World {
     if (power)
       for (const [name, { durable }] of this.#floors)
         if (!durable && name.startsWith(`${server.name}/`)) this.#floors.delete(name)
-    this.blackouts.ended(server.id, power, this.timeline.nowMs)
+    if (power) this.blackouts.powerLost(server.id, this.timeline.nowMs)
     server.kill(power)
   }
 

@@ -8,6 +8,7 @@ import { type Container, members, type State } from '../../../cldb/state.ts'
 import type { Store } from '../../../cldb/store.ts'
 import { decodeChanges } from '../../../fileserver/log/changes-codec.ts'
 import { changesOf } from '../../../fileserver/log/record.ts'
+import type { Addition } from '../../../fileserver/replica/addition.ts'
 import type { Environment } from '../../../fileserver/replica/environment.ts'
 import type { ContainerReplica } from '../../../fileserver/replica/replica.ts'
 import type { Replicas } from '../../../fileserver/replicas.ts'
@@ -34,6 +35,19 @@ export type Mutation = {
   /** Run on each replica before each of its calls and ticks: it must not mind being run again. */
   readonly replica?: (replica: ContainerReplica) => void
 }
+
+const answersAtOnce =
+  (isHasty: (addition: Addition) => boolean) =>
+  (replica: ContainerReplica): void => {
+    if (Object.hasOwn(replica, 'append')) return
+    const { append } = replica
+    replica.append = (addition) => {
+      const appended = append.call(replica, addition)
+      if (!isHasty(addition)) return appended
+      appended.acknowledged.catch(() => {})
+      return { ...appended, acknowledged: Promise.resolve() }
+    }
+  }
 
 export const mutations = {
   'skip-epoch-check': {
@@ -131,28 +145,11 @@ export const mutations = {
   },
   'answer-at-once': {
     means: 'a master answers a write before any other replica has it',
-    replica: (replica) => {
-      if (Object.hasOwn(replica, 'append')) return
-      const { append } = replica
-      replica.append = (addition) => {
-        const { sequence: at, acknowledged } = append.call(replica, addition)
-        acknowledged.catch(() => {})
-        return { sequence: at, acknowledged: Promise.resolve() }
-      }
-    },
+    replica: answersAtOnce(() => true),
   },
   'answer-unsynced-at-once': {
     means: 'the same, of a write that need not be synced',
-    replica: (replica) => {
-      if (Object.hasOwn(replica, 'append')) return
-      const { append } = replica
-      replica.append = (addition) => {
-        const { sequence: at, acknowledged } = append.call(replica, addition)
-        if (addition.stable) return { sequence: at, acknowledged }
-        acknowledged.catch(() => {})
-        return { sequence: at, acknowledged: Promise.resolve() }
-      }
-    },
+    replica: answersAtOnce(({ stable }) => !stable),
   },
   'dirty-read': {
     means: 'a read shows what may still be undone',
