@@ -211,15 +211,17 @@ export const faults = {
   /**
    * Bits turn on one server's disk, sectors become unreadable: that replica may be worth nothing, others must not suffer.
    * A spoiled end looks like a torn one, so what was not yet settled is left alone: it has other copies. So is the last
-   * replica in sync, which may have records of its own: nobody could mend it.
+   * replica in sync, which may have records of its own: nobody could mend it. For the same reason a server that holds one
+   * is not started anew: it may be spoiled from before, while others were in sync as well.
    */
   rot: (cluster, random) => {
     cluster.spoiled ??= random.pick(cluster.servers)
     const server = cluster.spoiled
     const state = random.chance(0.05)
+    const { containers } = cluster.cldb.records
     const within = (path: string): number => {
       const container = Number(path.split('/')[3]) as ContainerId
-      if ((cluster.cldb.records.containers.get(container)?.inSync.length ?? 0) < 2) return 0
+      if ((containers.get(container)?.inSync.length ?? 0) < 2) return 0
       if (state) return path.endsWith('/state') ? Number.POSITIVE_INFINITY : 0
       return path.endsWith('.segment') ? server.settledBytes(path) : 0
     }
@@ -232,7 +234,8 @@ export const faults = {
       cluster.timeline.tally.add(unreadable ? 'sectors spoiled' : 'bits turned')
       cluster.timeline.note(`${server.name}: ${unreadable ? 'a sector' : 'a bit'} of ${path} is spoiled`)
     }
-    if (spoiled && random.chance(0.3) && server.process !== undefined) {
+    const isLast = [...containers.values()].some(({ inSync }) => inSync.length === 1 && inSync[0] === server.id)
+    if (spoiled && !isLast && random.chance(0.3) && server.process !== undefined) {
       cluster.kill(server, false)
       later(cluster, random.between(5, 2000), () => cluster.start(server))
     }
