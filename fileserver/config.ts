@@ -54,6 +54,10 @@ export const fileserverSettings = {
     default: 7 * 24 * 3600 * 1000,
     min: 100,
   }),
+  abandonedEveryMs: natural('how often chunks are looked through for those whose files are gone', {
+    default: 24 * 3600 * 1000,
+    min: 100,
+  }),
 } as const
 
 export type FileserverConfig = ConfigOf<typeof fileserverSettings>

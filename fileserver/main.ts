@@ -18,6 +18,7 @@ import { maintenance } from '../protocol/messages/maintenance.ts'
 import { replication } from '../protocol/messages/replication.ts'
 import { tcpTransport } from '../protocol/transport/tcp.ts'
 import { served } from '../protocol/transport/transport.ts'
+import { Abandoned } from './cleaning/abandoned.ts'
 import { Cleaning } from './cleaning/cleaning.ts'
 import { Reclaim } from './cleaning/reclaim.ts'
 import type { FileserverConfig } from './config.ts'
@@ -167,6 +168,7 @@ export async function startFileserver(config: FileserverConfig): Promise<Running
   reclaim.start(replicas)
   scrubber.start()
   new Cleaning(environment, replicas).start()
+  new Abandoned(environment, containers, config.abandonedEveryMs).start(replicas)
   log.info({ server: identity.server, address, cluster }, 'serving')
   return { address, close }
 }

@@ -1,12 +1,15 @@
 /**
  * Chunks in their data container: bytes of an object, and the length that is stored of it.
  *
- * Pure. A data container knows no file: whoever may call may write. Bytes below the stored length that were never
- * written read as zeros.
+ * Pure but for the scan. A data container knows no file: whoever may call may write. Bytes below the stored length that
+ * were never written read as zeros.
  */
 import { Failure } from '../../protocol/failures.ts'
+import type { ContainerId } from '../../protocol/ids.ts'
 import type { Chunk } from '../../protocol/messages/attributes.ts'
-import { chunkObject, get64, lengthKey, put64 } from './keys.ts'
+import type { Change, View } from '../index/changes.ts'
+import { fidOf } from './inode.ts'
+import { chunkObject, chunkOfKey, get64, lengthKey, lengthsAfter, put64 } from './keys.ts'
 import { Draft, type Mutation, type NameContext, type Reader, type Request } from './mutation.ts'
 
 const storedBytesMax = 2 ** 40
@@ -53,17 +56,42 @@ export const writeChunk: Mutation<'writeChunk'> = {
   repeat: () => ({}),
 }
 
+/** @returns at most `limit` chunks that hold bytes or were trimmed: those after `after`, or the first. */
+export async function chunksAfter(
+  view: View,
+  container: ContainerId,
+  after: Chunk | undefined,
+  limit: number,
+): Promise<readonly Chunk[]> {
+  const { from, to } = lengthsAfter(after && objectOf(after))
+  return (await view.scan(from, to, limit)).map(({ key }) => {
+    const { owner, inode, index } = chunkOfKey(key)
+    return { container, owner: fidOf(owner, inode), index }
+  })
+}
+
+/** Changes that leave nothing of a chunk whose file is gone; none where nothing is. */
+export function forgotten(view: Reader, chunk: Chunk): readonly Change[] {
+  const draft = new Draft(view)
+  const object = objectOf(chunk)
+  const value = view.get(lengthKey(object))
+  if (value === undefined) return draft.changes
+  draft.punch(object, 0, get64(value, 0))
+  draft.delete(lengthKey(object))
+  return draft.changes
+}
+
 export const trimChunk: Mutation<'trimChunk'> = {
   perform(view, { chunk, keepBytes, cut }, _payloadBytes, context) {
     const object = objectOf(chunk)
     const stored = storedOf(view, chunk, object, context)
+    if (cut === 0) return { changes: forgotten(view, chunk), reply: {}, result: 0 }
     const draft = new Draft(view)
     const { bytes, cut: latest } = stored ?? { bytes: 0, cut: 0 }
-    if (cut === 0 || cut > latest) {
+    if (cut > latest) {
       const kept = Math.min(keepBytes, bytes)
-      if (kept < bytes) draft.punch(object, kept, bytes)
-      if (cut > 0) draft.put(lengthKey(object), encodeStored({ bytes: kept, cut }), stored === undefined)
-      else if (stored !== undefined) draft.delete(lengthKey(object))
+      draft.punch(object, kept, bytes)
+      draft.put(lengthKey(object), encodeStored({ bytes: kept, cut }), stored === undefined)
     }
     return { changes: draft.changes, reply: {}, result: 0 }
   },

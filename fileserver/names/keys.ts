@@ -102,8 +102,20 @@ export const chunksFrom = (inode: Inode, first: number): KeyRange => ({
   to: key('c', inode + 1),
 })
 
+/** Lengths of all chunks whose objects come after `object`, or of all. */
+export const lengthsAfter = (object?: Uint8Array): KeyRange => ({
+  from: object === undefined ? Buffer.from('l') : Buffer.concat([lengthKey(object), Buffer.alloc(1)]),
+  to: Buffer.from('m'),
+})
+
 export const allTrims: KeyRange = { from: Buffer.from('o'), to: Buffer.from('p') }
 
+/** What an `l` key is about, as `chunkObject` takes it. */
+export const chunkOfKey = (bytes: Uint8Array) => ({
+  owner: get64(bytes, 1) as ContainerId,
+  inode: get64(bytes, 9) as Inode,
+  index: get64(bytes, 17),
+})
 /** The inode of an `i` or `o` key. */
 export const inodeOfKey = (bytes: Uint8Array): Inode => get64(bytes, 1) as Inode
 /** The cookie of a `d` key, or the index of a `c` key. */

@@ -1,7 +1,7 @@
 /**
  * Names and files: what each call of protocol/messages/files.ts means to a container's state. The entrance.
  *
- * Pure of (view, request, context) and synchronous, but for `readdir` and `orphans`, which scan. Queries only look;
+ * Pure of (view, request, context) and synchronous, but for `readdir`, `orphans` and `chunksAfter`, which scan. Queries only look;
  * mutations say which changes make one record. Calls on chunks are for data containers, all others for name containers.
  */
 import { Failure } from '../../protocol/failures.ts'
@@ -27,6 +27,7 @@ import {
 import { demand, permission, permits } from './permission.ts'
 import { setattr } from './setattr.ts'
 
+export { chunksAfter, forgotten } from './chunks.ts'
 export { format } from './create.ts'
 export type { MapContext, NameContext } from './mutation.ts'
 export { type Orphan, orphanOf, orphans, reclaimed } from './reclaim.ts'

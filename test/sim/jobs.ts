@@ -59,6 +59,6 @@ export async function* outcomes(
       for (const child of [...idle]) hand(child)
     }
   } finally {
-    for (const child of children) child.disconnect()
+    for (const child of children) if (child.connected) child.disconnect()
   }
 }

@@ -97,7 +97,7 @@ async function live(
     })
     if (!held) throw new Problem(`${what} not within ${withinMs} ms of simulated time: ${why()}`)
   }
-  const finished = async (withinMs: number, what: string, work: Promise<void>): Promise<void> => {
+  const finished = async (withinMs: number, what: string, work: Promise<void>, why = () => ''): Promise<void> => {
     let done = false
     work.then(
       () => {
@@ -105,7 +105,7 @@ async function live(
       },
       (error) => cluster.report(what, error),
     )
-    await until(withinMs, what, () => done)
+    await until(withinMs, what, () => done, why)
   }
   const rest = async (): Promise<void> => {
     const whole = (): boolean => cluster.unrest() === undefined
@@ -148,6 +148,16 @@ async function live(
   }
   await finished(healMs, 'all servers are in service', inService())
   await rest()
+  let abandoned: string | undefined
+  const noneAbandoned = async (): Promise<void> => {
+    for (;;) {
+      abandoned = await cluster.abandoned()
+      if (abandoned === undefined) return
+      timeline.tally.add('chunks without a file met')
+      await pause(timeline, 500)
+    }
+  }
+  await finished(healMs, 'chunks without a file are forgotten', noneAbandoned(), () => abandoned ?? '')
   await finished(healMs, 'everything is read', workload.readAll())
 
   timeline.note('all lose their power')

@@ -338,7 +338,10 @@ export class Workload {
     })
   }
 
-  /** A large file that nobody else knows is removed: as long as it is there, all of it is. */
+  /**
+   * A large file that nobody else knows is removed, perhaps while its bytes are written again: as long as it is there, all
+   * of it is, and nothing of it afterwards.
+   */
   async #removed(number: number, at: number): Promise<void> {
     const { operations } = this.#clients[number]!
     const { doomed } = this.#places[at]!
@@ -347,8 +350,13 @@ export class Workload {
     try {
       const creation = { kind: 'file', how: 'guarded', changes: noChanges } as const
       const { fid } = (await operations.create(credentials, doomed, name, creation)).attributes
-      await operations.write(fid, slotOffsets[cutSlot]!, [contentOf(value, slotBytes)], true)
+      const write = () => operations.write(fid, slotOffsets[cutSlot]!, [contentOf(value, slotBytes)], true)
+      await write()
       const removing = operations.remove(credentials, doomed, name, 'file').catch(() => {})
+      if (this.#random.chance(0.5))
+        this.#pause(this.#random.between(0, 3000))
+          .then(write)
+          .catch(() => {})
       for (let reads = 0; reads < 4; reads++) {
         await this.#pause(this.#random.between(0, 1500))
         if ((await this.#readSlot(number, fid, cutSlot)) !== value)

@@ -27,6 +27,8 @@ const MiB = 2 ** 20
 /** Sparse: only what is written takes space. */
 const diskBytes = 1024 * MiB
 const reserveBytes = 48 * MiB
+/** Two minutes of a run see several looks; afterwards nothing may be left. */
+const abandonedEveryMs = 15_000
 /** Small, so that data spread over many containers. */
 const containerBytesMax = 96 * MiB
 
@@ -94,7 +96,7 @@ export async function startServers({ directory, network, ...machine }: Machine):
   const fileservers = Array.from({ length: machine.fileservers }, (_, index) => {
     const name = `fileserver-${index + 1}`
     const topology = `/rack${index + 1}/node${index + 1}`
-    return declare(name, { cldb: [address('cldb')], listen: address(name), topology, reserveBytes })
+    return declare(name, { cldb: [address('cldb')], listen: address(name), topology, reserveBytes, abandonedEveryMs })
   })
   const all = [cldb, ...fileservers]
 

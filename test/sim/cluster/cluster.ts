@@ -2,10 +2,13 @@
  * A whole simulated cluster, and what must hold of it after every event and when it is at rest.
  */
 
+import type { View } from '../../../fileserver/index/changes.ts'
+import { inodeKey } from '../../../fileserver/names/keys.ts'
+import { chunksAfter } from '../../../fileserver/names/operations.ts'
 import type { ContainerReplica } from '../../../fileserver/replica/replica.ts'
 import { AssertionError } from '../../../protocol/assert.ts'
 import { isFailure } from '../../../protocol/failures.ts'
-import type { ContainerId, ServerId } from '../../../protocol/ids.ts'
+import { type ContainerId, formatFid, type ServerId } from '../../../protocol/ids.ts'
 import type { Log } from '../../../protocol/logging.ts'
 import { control } from '../../../protocol/messages/control.ts'
 import { Blackouts } from '../checker/blackouts.ts'
@@ -287,6 +290,22 @@ export class Cluster implements World {
         const different = differing(first!.files, files)
         if (different !== undefined) return `container ${container}: ${first!.name} and ${name}, ${different}`
       }
+    }
+    return undefined
+  }
+
+  /** When the cluster is whole. @returns a chunk whose file is gone; nothing when there is none. */
+  async abandoned(): Promise<string | undefined> {
+    const { containers } = this.cldb.state!
+    const viewOf = (container: ContainerId): View => {
+      const server = this.servers.find(({ id }) => containers.get(container)!.inSync.includes(id))!
+      return this.#replica(server, container)!.storage.index.view
+    }
+    for (const { container, kind } of containers.values()) {
+      if (kind !== 'data') continue
+      for (const { owner, index } of await chunksAfter(viewOf(container), container, undefined, 10_000))
+        if (viewOf(owner.container).get(inodeKey(owner.inode)) === undefined)
+          return `container ${container} has chunk ${index} of file ${formatFid(owner)}, which is gone`
     }
     return undefined
   }

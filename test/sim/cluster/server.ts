@@ -3,6 +3,7 @@
  *
  * Wires the real parts of fileserver/ together as fileserver/main.ts does.
  */
+import { Abandoned } from '../../../fileserver/cleaning/abandoned.ts'
 import { Cleaning } from '../../../fileserver/cleaning/cleaning.ts'
 import { Reclaim } from '../../../fileserver/cleaning/reclaim.ts'
 import { followingHandlers } from '../../../fileserver/following.ts'
@@ -53,6 +54,8 @@ const limits: Limits = {
 }
 
 /** All of a pool within seconds. */
+/** Between two looks for chunks whose files are gone, on average. */
+const abandonedEveryMs = 3000
 const scrub = { bytesPerSecond: 2 * 1024 * 1024, againAfterMs: 4000 }
 /** Small, so that a run fills and drops many of them. */
 const segmentBytes = 48 * 1024
@@ -253,6 +256,7 @@ export class Server {
     reclaim.start(replicas)
     scrubber.start()
     new Cleaning(environment, replicas).start()
+    new Abandoned(environment, containers, abandonedEveryMs).start(replicas)
     network.timeline.note(`${this.name} serves`)
   }
 }

@@ -8,6 +8,7 @@ import { type Container, members, type State } from '../../../cldb/state.ts'
 import type { Store } from '../../../cldb/store.ts'
 import { decodeChanges } from '../../../fileserver/log/changes-codec.ts'
 import { changesOf } from '../../../fileserver/log/record.ts'
+import { lengthsAfter } from '../../../fileserver/names/keys.ts'
 import type { Addition } from '../../../fileserver/replica/addition.ts'
 import type { Environment } from '../../../fileserver/replica/environment.ts'
 import type { ContainerReplica } from '../../../fileserver/replica/replica.ts'
@@ -217,6 +218,20 @@ export const mutations = {
     faults: ['rot'],
     replica: ({ storage: { log } }) => {
       log.repair = () => {}
+    },
+  },
+  'keep-abandoned': {
+    means: 'nobody looks for chunks that were written after their file was gone',
+    replica: (replica) => {
+      if (Object.hasOwn(replica, 'view')) return
+      const { view } = replica
+      const chunks = lengthsAfter().from[0]
+      Object.defineProperty(replica, 'view', {
+        value: {
+          ...view,
+          scan: async (...range: Parameters<typeof view.scan>) => (range[0][0] === chunks ? [] : view.scan(...range)),
+        },
+      })
     },
   },
 } as const satisfies Readonly<Record<string, Mutation>>
