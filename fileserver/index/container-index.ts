@@ -81,6 +81,7 @@ export class ContainerIndex {
   /**
    * @param checkpoint as `load` gave it.
    * @param segmentOf the segment that holds a sequence, if the log has it still.
+   * @param clients those whose calls the index knows.
    */
   constructor(
     index: Index,
@@ -88,13 +89,14 @@ export class ContainerIndex {
     checkpoint: Checkpoint | undefined,
     liveness: Liveness,
     segmentOf: (at: Sequence) => Sequence | undefined,
+    clients: readonly number[] = [],
   ) {
     this.#index = index
     this.#prefix = containerPrefix(container).toString('latin1')
     this.#segmentOf = segmentOf
     this.#applied = sequence(checkpoint === undefined ? 0 : checkpoint.end.sequence - 1)
     this.liveness = liveness
-    this.retries = new Retries((client) => index.get(this.#key(`r${clientKey(client)}`)))
+    this.retries = new Retries((client) => index.get(this.#key(`r${clientKey(client)}`)), clients)
   }
 
   /** @returns how far the container's log is in the index; nothing when it holds nothing of it. */

@@ -18,11 +18,17 @@ type Calls = { oldest: number; readonly done: Map<number, Done> }
 export class Retries {
   /** In order of use, the latest last. */
   readonly #clients = new Map<number, Calls>()
+  /** Clients that are stored and have not called since: they are forgotten first. */
+  readonly #silent: number[]
   readonly #load: (client: number) => Uint8Array | undefined
 
-  /** @param load what `encode` gave for the client when it was last stored. */
-  constructor(load: (client: number) => Uint8Array | undefined) {
+  /**
+   * @param load what `encode` gave for the client when it was last stored.
+   * @param stored clients of which something is stored.
+   */
+  constructor(load: (client: number) => Uint8Array | undefined, stored: readonly number[] = []) {
     this.#load = load
+    this.#silent = [...stored]
   }
 
   /** @returns what the call did, when it was done before; `sequence` is 0 when it is surely committed. */
@@ -47,7 +53,9 @@ export class Retries {
       done.delete(number)
     }
     if (done.size > callsKeptMax) prune(calls)
-    if (this.#clients.size <= clientsMax) return undefined
+    if (this.#clients.size + this.#silent.length <= clientsMax) return undefined
+    const silent = this.#silent.pop()
+    if (silent !== undefined) return silent
     const [forgotten] = this.#clients.keys()
     this.#clients.delete(forgotten!)
     return forgotten
@@ -68,7 +76,9 @@ export class Retries {
     return bytes
   }
 
+  /** From now on only what is stored counts. */
   clear(): void {
+    this.#silent.push(...this.#clients.keys())
     this.#clients.clear()
   }
 
@@ -78,6 +88,8 @@ export class Retries {
     const calls = known ?? this.#stored(client)
     this.#clients.delete(client)
     this.#clients.set(client, calls)
+    const silent = known === undefined ? this.#silent.indexOf(client) : -1
+    if (silent >= 0) this.#silent.splice(silent, 1)
     return calls
   }
 
@@ -91,6 +103,9 @@ export class Retries {
     return { oldest: read53(bytes, 0), done }
   }
 }
+
+/** @returns the client of a stored key's last 8 bytes. */
+export const clientOfKey = (key: Uint8Array): number => read53(Buffer.from(key), key.length - 8)
 
 /** Leaves the highest calls, as many as are kept. */
 function prune({ oldest, done }: Calls): void {

@@ -15,6 +15,7 @@ import type { Payload } from '../../protocol/transport/transport.ts'
 import type { Change } from '../index/changes.ts'
 import { ContainerIndex, containerPrefix } from '../index/container-index.ts'
 import { Liveness, segmentOfKey } from '../index/liveness.ts'
+import { clientOfKey } from '../index/retries.ts'
 import type { Index } from '../index/store.ts'
 import type { Entry } from '../log/find.ts'
 import type { EpochStart } from '../log/history.ts'
@@ -83,16 +84,20 @@ export class Storage {
     const { starts, committed } = state
     const log = Log.open(disk, directory, container, { checkpoint, starts, committed, durable }, options.segmentBytes)
     if (checkpoint === undefined) await ContainerIndex.clear(options.index, container)
-    const prefix = Buffer.concat([containerPrefix(container), Buffer.from('s')])
-    const stored = await options.index.scan(
-      prefix,
-      Buffer.concat([containerPrefix(container), Buffer.from('t')]),
-      1_000_000,
-    )
-    const liveness = new Liveness(stored.map(({ key, value }) => [segmentOfKey(key), value]))
+    const keyOf = (space: string): Buffer => Buffer.concat([containerPrefix(container), Buffer.from(space)])
+    const segments = await options.index.scan(keyOf('s'), keyOf('t'), 1_000_000)
+    const liveness = new Liveness(segments.map(({ key, value }) => [segmentOfKey(key), value]))
+    const clients = await options.index.scan(keyOf('r'), keyOf('s'), 1_000_000)
     const missing = liveness.live().find((first) => log.segmentOf(first) === undefined)
     if (missing !== undefined) throw new Failure('CORRUPT', `segment ${missing} is missing from ${directory}`)
-    const index = new ContainerIndex(options.index, container, checkpoint, liveness, (at) => log.segmentOf(at))
+    const index = new ContainerIndex(
+      options.index,
+      container,
+      checkpoint,
+      liveness,
+      (at) => log.segmentOf(at),
+      clients.map(({ key }) => clientOfKey(key)),
+    )
     const storage = new Storage(options, log, index, state)
     for (const entry of log.entries(index.applied)) {
       index.replay(entry)

@@ -5,6 +5,7 @@
 import { rmSync } from 'node:fs'
 import { join } from 'node:path'
 import t from 'tap'
+import { containerPrefix } from '../../../fileserver/index/container-index.ts'
 import { Liveness } from '../../../fileserver/index/liveness.ts'
 import { randomFrom } from '../../names/random.ts'
 import {
@@ -22,7 +23,7 @@ import {
   type Stored,
   stored,
 } from '../stored.ts'
-import { bytes, fill, large, place, s, segmentFiles, ticket } from '../world.ts'
+import { bytes, container, fill, large, place, s, segmentFiles, ticket } from '../world.ts'
 
 t.test('the state is that of the log, however much of it is in the index', async (t) => {
   for (let seed = 1; seed <= 4; seed++) {
@@ -164,6 +165,23 @@ t.test('a repeated call is known after a crash, and one that was undone is not',
   await now.storage.rollback(s(1), () => {})
   t.equal(retries.find(ticket(5, 2)), undefined)
   t.ok(retries.find(ticket(5, 1)))
+})
+
+t.test('clients are forgotten in the index too, also those of before a start', async (t) => {
+  const here = place(t)
+  let now = await stored(here, 'a', 'create')
+  closing(t, () => now)
+  const clients = async (): Promise<number> => {
+    await now.storage.flush(now.storage.log.last)
+    const keyOf = (space: string) => Buffer.concat([containerPrefix(container), bytes(space)])
+    return (await now.index.scan(keyOf('r'), keyOf('s'), 10_000)).length
+  }
+  for (let client = 1; client <= 1000; client++) add(now, { ticket: ticket(client, 1) })
+  t.equal(await clients(), 1000)
+  await close(now)
+  now = await stored(here, 'a', 'open')
+  for (let client = 2001; client <= 3000; client++) add(now, { ticket: ticket(client, 1) })
+  t.equal(await clients(), 1024)
 })
 
 t.test('liveness', async (t) => {

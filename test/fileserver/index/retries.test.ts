@@ -64,6 +64,20 @@ t.test('there are at most 1,024 clients, and the least recent goes', async (t) =
   t.equal(retries.find(ticket(2, 1)), undefined)
 })
 
+t.test('clients that are stored and silent count, and go first', async (t) => {
+  const clients = Array.from({ length: 1024 }, (_, i) => i + 1)
+  const retries = new Retries(() => undefined, clients)
+  const forgotten = new Set<number | undefined>()
+  t.equal(retries.add(ticket(1024, 1), done(1)), undefined, 'one that is known takes no place')
+  for (let client = 2001; client <= 2500; client++) forgotten.add(retries.add(ticket(client, 1), done(1)))
+  t.equal(forgotten.size, 500)
+  t.notOk(forgotten.has(1024))
+  retries.clear()
+  for (let client = 3001; client <= 4024; client++) forgotten.add(retries.add(ticket(client, 1), done(1)))
+  t.equal(forgotten.size, 500 + 1024, 'after a rollback those that called before are still stored')
+  for (const client of forgotten) t.ok(client !== undefined && client <= 2500)
+})
+
 t.test('what is stored comes back as surely committed, and nothing later is stored', async (t) => {
   const retries = empty()
   retries.add(ticket(1, 5), done(50, 10))
