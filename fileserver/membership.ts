@@ -38,6 +38,8 @@ export class Membership {
   #subscription: Subscription | undefined
   /** The first assignments of the subscription are carried out. */
   #heard = false
+  /** Assignments that are being carried out. */
+  readonly #underWay = new Set<Promise<void>>()
   #closed = false
 
   constructor(
@@ -75,6 +77,9 @@ export class Membership {
 
   async #register(): Promise<{ cluster: string; heartbeatMs: number }> {
     const { clock, self, disk, log } = this.#environment
+    // What we were told until now is done before we say what we hold: of a replica that is made later nobody would know.
+    this.#unsubscribe()
+    await Promise.all(this.#underWay)
     for (;;) {
       const sentMs = clock.monotonicMs()
       try {
@@ -137,10 +142,10 @@ export class Membership {
    * others may have become masters of what we led.
    */
   #subscribe(sentMs: number): void {
-    this.#subscription?.close()
-    this.#heard = false
+    this.#unsubscribe()
     const request = { server: this.#environment.self, incarnation: this.#presence.incarnation }
     const subscription = this.#cldb.assignments(request, ({ locations, discard }) => {
+      if (this.#subscription !== subscription) return
       for (const location of locations) this.#onLocation(location)
       const assigned = locations.map((location) => this.#carryOut(this.#replicas.assign(location), location.container))
       for (const container of discard) void this.#carryOut(this.#replicas.discard(container), container)
@@ -157,10 +162,20 @@ export class Membership {
     })
   }
 
+  #unsubscribe(): void {
+    this.#subscription?.close()
+    this.#subscription = undefined
+    this.#heard = false
+  }
+
   #carryOut(work: Promise<void>, container: ContainerId): Promise<void> {
-    return work.catch((error) => {
-      if (!(error instanceof Failure)) throw error
-      this.#environment.log.error({ container, error }, 'an assignment could not be carried out')
-    })
+    const done = work
+      .catch((error) => {
+        if (!(error instanceof Failure)) throw error
+        this.#environment.log.error({ container, error }, 'an assignment could not be carried out')
+      })
+      .finally(() => this.#underWay.delete(done))
+    this.#underWay.add(done)
+    return done
   }
 }

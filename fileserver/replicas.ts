@@ -102,7 +102,7 @@ export class Replicas {
           { container, epoch: location.epoch },
           'gives up a container whose replica is damaged',
         )
-        await this.#resign(container, location.epoch, { lost: true })
+        void this.#resign(container, location.epoch, { lost: true })
         return
       }
       await this.#make(container, epoch(0))

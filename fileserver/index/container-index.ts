@@ -326,7 +326,10 @@ export class ContainerIndex {
       if (record.drops !== undefined) drops.push(record.drops)
     }
     for (const client of clients) values.set(`r${clientKey(client)}`, this.retries.encode(client, latest.sequence))
-    for (const segment of drops) this.liveness.drop(segment)
+    for (const segment of drops) {
+      assert(this.liveness.of(segment).liveBytes === 0, `segment ${segment} is dropped and nothing in it is live`)
+      this.liveness.drop(segment)
+    }
     for (const { segment, value } of this.liveness.changed()) values.set(`s${segmentKey(segment)}`, value)
     const { end, segment } = latest
     values.set(

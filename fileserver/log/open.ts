@@ -83,6 +83,8 @@ export function openSegments(
     const surely = sequence(Math.max(known.committed, (known.checkpoint?.end.sequence ?? 1) - 1))
     const segments = wholeSegments(files, known.checkpoint, surely, found)
     const next = nextOf(segments)
+    // Whether the next record begins a segment is its own matter (log.ts): the one that was to begin this was lost.
+    if (segments.length > 1 && segments.at(-1)!.first === next) segments.pop()
     const rest = files.slice(segments.length)
     const last = segments.at(-1)
     const torn = rest.length > 0 || (last !== undefined && last.file.sizeBytes() !== last.end.offset)

@@ -216,6 +216,23 @@ t.test('a log of several segments', async (t) => {
   })
 })
 
+t.test('a segment whose first record was lost has not begun', async (t) => {
+  const here = place(t)
+  const directory = join(here.directory, 'log')
+  const log = create(here)
+  append(log, 'one')
+  log.append(draft({ kind: 'sealSegment', result: 1 }), e(1), s(0))
+  log.write()
+  const [, sealed] = segmentFiles(directory)
+  t.equal(sealed, '00000000000002.segment')
+  log.close()
+  truncateSync(join(directory, sealed!), 64)
+  const opened = open(here)
+  append(opened, 'two')
+  t.strictSame(segmentFiles(directory), [only], 'the next record is where it is on every other replica')
+  opened.close()
+})
+
 t.test('a log that ends before what was committed is refused', async (t) => {
   const here = place(t)
   const log = create(here)

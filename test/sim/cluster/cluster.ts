@@ -294,17 +294,20 @@ export class Cluster implements World {
     return undefined
   }
 
-  /** When the cluster is whole. @returns a chunk whose file is gone; nothing when there is none. */
+  /** @returns a chunk whose file is gone, or why none can be looked for; nothing when there is none. */
   async abandoned(): Promise<string | undefined> {
+    const unrest = this.unrest()
+    if (unrest !== undefined) return unrest
     const { containers } = this.cldb.state!
-    const viewOf = (container: ContainerId): View => {
-      const server = this.servers.find(({ id }) => containers.get(container)!.inSync.includes(id))!
-      return this.#replica(server, container)!.storage.index.view
+    const views = new Map<ContainerId, View>()
+    for (const { container, inSync } of containers.values()) {
+      const server = this.servers.find(({ id }) => inSync.includes(id))!
+      views.set(container, this.#replica(server, container)!.storage.index.view)
     }
     for (const { container, kind } of containers.values()) {
       if (kind !== 'data') continue
-      for (const { owner, index } of await chunksAfter(viewOf(container), container, undefined, 10_000))
-        if (viewOf(owner.container).get(inodeKey(owner.inode)) === undefined)
+      for (const { owner, index } of await chunksAfter(views.get(container)!, container, undefined, 10_000))
+        if (views.get(owner.container)!.get(inodeKey(owner.inode)) === undefined)
           return `container ${container} has chunk ${index} of file ${formatFid(owner)}, which is gone`
     }
     return undefined
