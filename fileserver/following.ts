@@ -22,7 +22,6 @@ const tellMs = 400
 const nothingWhole = {
   history: { starts: [], last: sequence(0) },
   committed: sequence(0),
-  first: sequence(1),
   whole: false,
 }
 /** For all pieces of the process. */
@@ -111,7 +110,7 @@ export function followingHandlers(
       demandEpoch(replica, epoch)
       const { log } = replica.storage
       const { committed } = replica.core
-      return { reply: { history: log.history, committed, first: log.contiguousFrom, whole: true } }
+      return { reply: { history: log.history, committed, whole: true } }
     },
 
     chains: ({ container, epoch, sequences }) => {

@@ -20,7 +20,6 @@ const { follow, chains, rollback, install, installed } = replication.calls
 export type Matching = {
   readonly connection: Connection
   readonly container: ContainerId
-  readonly volume: string
   readonly epoch: Epoch
   readonly master: ServerId
   readonly log: Log
@@ -57,8 +56,8 @@ function ownChain(log: Log, at: Sequence): bigint | undefined {
  * @throws Failure when it cannot be made so. OwnDamage when our log cannot tell.
  */
 export async function match(matching: Matching): Promise<Sequence> {
-  const { connection, container, volume, epoch, master, log, timeoutMs } = matching
-  const { reply: theirs } = await connection.call(follow, { container, epoch, volume, master }, { timeoutMs })
+  const { connection, container, epoch, log, timeoutMs } = matching
+  const { reply: theirs } = await connection.call(follow, { container, epoch }, { timeoutMs })
   const { history, committed, whole: isWhole } = theirs
   const parting = divergencePoint(log.history, history)
   let point = parting

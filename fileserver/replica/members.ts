@@ -113,7 +113,6 @@ export class Members {
         const last = await match({
           connection,
           container,
-          volume: location.volume,
           epoch,
           master: self,
           log: storage.log,

@@ -17,7 +17,6 @@ import {
   nothing,
   sequenceShape,
   serverShape,
-  text,
 } from '../check.ts'
 import { payloadBytesMax } from './attributes.ts'
 import { call } from './service.ts'
@@ -38,11 +37,10 @@ export const replication = {
   calls: {
     follow: call(
       0x0201,
-      message({ container, epoch, volume: text(255), master: serverShape }),
+      message({ container, epoch }),
       message({
         history: historyShape,
         committed: sequenceShape,
-        first: sequenceShape,
         /** Unset: what is there is damaged, or a copy that is not finished, and has to be copied. */
         whole: boolean,
       }),

@@ -172,7 +172,7 @@ export const fileSamples: Samples<typeof files.calls> = {
 
 export const replicationSamples: Samples<typeof replication.calls> = {
   follow: {
-    request: { container: containerId(17), epoch: epoch(9), volume: 'home', master: server },
+    request: { container: containerId(17), epoch: epoch(9) },
     reply: {
       history: {
         starts: [
@@ -182,7 +182,6 @@ export const replicationSamples: Samples<typeof replication.calls> = {
         last: sequence(80_000),
       },
       committed: sequence(79_999),
-      first: sequence(5),
       whole: true,
     },
   },

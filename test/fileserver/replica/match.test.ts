@@ -41,7 +41,6 @@ function matched({ nodes, node, log }: World, given: Partial<typeof options> = {
   return match({
     connection: nodes.connect(from, node.server),
     container,
-    volume: 'home',
     epoch: e(epoch),
     master: from.server,
     log,

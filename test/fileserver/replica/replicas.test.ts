@@ -132,7 +132,7 @@ t.test('a replica that stopped is opened again, never made anew', async (t) => {
   await until(() => nodes.asked.length > 0, 'it resigns')
   // The CLDB has nobody else; another replica is asked to follow at the same time.
   await nodes.configure(2, [a])
-  const follow = { container, epoch: e(3), volume: 'home', master: b.server }
+  const follow = { container, epoch: e(3) }
   const connection = nodes.connect(b, a.server)
   await t.rejects(connection.call(replication.calls.follow, follow, { timeoutMs: 100 }), /NOT_READY/)
   await serves(a)

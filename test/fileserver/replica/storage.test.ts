@@ -106,7 +106,7 @@ t.test('a segment that was dropped when the process died goes when the replica i
   let now = await stored(here, 'a', 'create')
   add(now, { changes: [put('k', 'old', true)] })
   const dropped = now.storage.log.manifest()[0]!.first
-  add(now, { changes: [put('k', 'new')] })
+  add(now, { changes: [{ type: 'delete', key: bytes('k') }] })
   const { disk } = here
   add(now, { kind: 'dropSegment', result: dropped })
   const { remove } = disk

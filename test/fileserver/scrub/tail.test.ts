@@ -19,7 +19,7 @@ async function spoiledEnd(t: Test, scrubbed: Scrubbed, node: Node): Promise<Node
   spoil(path, recordsIn(path).at(-1)!.offset + 8)
   const { nodes } = scrubbed
   const index = await openIndex(join(node.place.directory, 'another-index'))
-  const again = new Node(nodes, node.server, node.place, index)
+  const again = new Node(nodes, node.server, node.place, index, node.environment.segmentBytes)
   nodes.all[nodes.all.indexOf(node)] = again
   t.teardown(() => node.index.close())
   await again.replicas.openAll()
