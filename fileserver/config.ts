@@ -57,6 +57,7 @@ export const fileserverSettings = {
   abandonedEveryMs: natural('how often chunks are looked through for those whose files are gone', {
     default: 24 * 3600 * 1000,
     min: 100,
+    max: 2 ** 30,
   }),
 } as const
 

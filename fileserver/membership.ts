@@ -38,8 +38,8 @@ export class Membership {
   #subscription: Subscription | undefined
   /** The first assignments of the subscription are carried out. */
   #heard = false
-  /** Assignments that are being carried out. */
-  readonly #underWay = new Set<Promise<void>>()
+  /** What is being carried out of the assignments. */
+  readonly #assigning = new Set<Promise<void>>()
   #closed = false
 
   constructor(
@@ -79,7 +79,8 @@ export class Membership {
     const { clock, self, disk, log } = this.#environment
     // What we were told until now is done before we say what we hold: of a replica that is made later nobody would know.
     this.#unsubscribe()
-    await Promise.all(this.#underWay)
+    await Promise.all(this.#assigning)
+    if (this.#closed) throw new Failure('NOT_READY', 'shutting down')
     for (;;) {
       const sentMs = clock.monotonicMs()
       try {
@@ -110,9 +111,17 @@ export class Membership {
       } catch (error) {
         if (this.#closed) return
         if (!isFailure(error)) throw error
-        if (error.failure === 'CONFLICT') await this.#register()
+        if (error.failure === 'CONFLICT') await this.#registerAgain()
         else log.debug({ error }, 'a heartbeat got no answer')
       }
+    }
+  }
+
+  async #registerAgain(): Promise<void> {
+    try {
+      await this.#register()
+    } catch (error) {
+      if (!this.#closed) throw error
     }
   }
 
@@ -147,7 +156,7 @@ export class Membership {
     const subscription = this.#cldb.assignments(request, ({ locations, discard }) => {
       if (this.#subscription !== subscription) return
       for (const location of locations) this.#onLocation(location)
-      const assigned = locations.map((location) => this.#carryOut(this.#replicas.assign(location), location.container))
+      const assigned = locations.map((location) => this.#assign(location))
       for (const container of discard) void this.#carryOut(this.#replicas.discard(container), container)
       if (this.#heard) return
       void Promise.all(assigned).then(() => {
@@ -168,14 +177,19 @@ export class Membership {
     this.#heard = false
   }
 
-  #carryOut(work: Promise<void>, container: ContainerId): Promise<void> {
-    const done = work
-      .catch((error) => {
-        if (!(error instanceof Failure)) throw error
-        this.#environment.log.error({ container, error }, 'an assignment could not be carried out')
-      })
-      .finally(() => this.#underWay.delete(done))
-    this.#underWay.add(done)
+  /** Settles when it is carried out. */
+  #assign(location: Location): Promise<void> {
+    const done = this.#carryOut(this.#replicas.assign(location), location.container).finally(() =>
+      this.#assigning.delete(done),
+    )
+    this.#assigning.add(done)
     return done
+  }
+
+  #carryOut(work: Promise<void>, container: ContainerId): Promise<void> {
+    return work.catch((error) => {
+      if (!(error instanceof Failure)) throw error
+      this.#environment.log.error({ container, error }, 'an assignment could not be carried out')
+    })
   }
 }

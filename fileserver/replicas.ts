@@ -4,6 +4,7 @@
  * Driver. A replica whose disk state is damaged or was being copied counts as missing until a master brings it back.
  * Only such a one is ever thrown away for an empty one: what merely stopped, or could not be opened just now, waits.
  */
+import { AssertionError } from '../protocol/assert.ts'
 import { pause } from '../protocol/cluster/backoff.ts'
 import { Failure, isFailure } from '../protocol/failures.ts'
 import { type ContainerId, type Epoch, epoch, type Sequence, sequence } from '../protocol/ids.ts'
@@ -166,7 +167,7 @@ export class Replicas {
       () => this.#copied(container, copying, { epoch: of, starts, committed }),
       (error) => {
         environment.resyncs.left(container)
-        environment.log.info({ container, error }, 'a copy ended early')
+        environment.log[isFailure(error) ? 'info' : 'error']({ container, error }, 'a copy ended early')
       },
     )
   }
@@ -294,10 +295,11 @@ export class Replicas {
       this.#unread.delete(container)
       this.#add(container, storage)
     } catch (error) {
-      if (!isFailure(error)) throw error
-      const unread = error.failure === 'DISK_FAILED' ? (this.#unread.get(container) ?? 0) + 1 : 0
+      // What makes no sense stops this replica, and no other.
+      if (!isFailure(error) && !(error instanceof AssertionError)) throw error
+      const unread = isFailure(error, 'DISK_FAILED') ? (this.#unread.get(container) ?? 0) + 1 : 0
       this.#unread.set(container, unread)
-      if (error.failure === 'CORRUPT' || unread === opensMax) {
+      if (isFailure(error, 'CORRUPT') || unread === opensMax) {
         this.#environment.log.error({ container, error }, 'the replica is damaged and has to be made anew')
         const { disk } = this.#environment
         this.#damaged.set(container, Storage.epochIn(disk, this.#options(container).directory))

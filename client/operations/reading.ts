@@ -4,7 +4,7 @@
  * A reader sees every acknowledged write. A chunk read of full length below the last seen size needs no check: bytes
  * that a truncation took are trimmed before it is acknowledged. Whatever is beyond that size, comes back short, lies in a
  * chunk that is not known, or in one that was cut since, is read after asking for the file's map and attributes of one
- * moment: then a chunk's missing bytes are zeros up to the size.
+ * moment: then a chunk's missing bytes are zeros up to the size, if the file is still there.
  */
 import type { Fid } from '../../protocol/ids.ts'
 import { type Attributes, fileBytesMax, inlineBytesMax } from '../../protocol/messages/attributes.ts'
@@ -72,12 +72,19 @@ export class Reading {
             parts.map((part) => this.#part(layout, part, into?.subarray(part.start, part.start + part.length))),
           )
     const payload: Uint8Array[] = []
+    let isShort = false
     for (const [i, piece] of pieces.entries()) {
       const missing = parts[i]!.length - payloadBytes(piece.payload)
       if (piece.cut > cut || (missing > 0 && attributes === undefined))
         return await this.#chunks(fid, offset, wanted, true, into)
       payload.push(...piece.payload)
       if (missing > 0) payload.push(Buffer.alloc(missing))
+      isShort ||= missing > 0 && layout.chunks.has(parts[i]!.index)
+    }
+    if (isShort) {
+      // A hole, or what is left of a file that has just been removed or cut.
+      await this.#layouts.refresh(fid)
+      if (layout.cut > cut) return await this.#chunks(fid, offset, wanted, true, into)
     }
     return { payload, end: attributes !== undefined && offset + length >= attributes.sizeBytes, attributes }
   }

@@ -42,17 +42,18 @@ export class Abandoned {
   }
 
   async #round(replicas: Replicas): Promise<void> {
-    for (const replica of [...replicas.all()]) if (replica.location?.kind === 'data') await this.look(replica)
+    for (const replica of [...replicas.all()])
+      if (replica.location?.kind === 'data' && replica.core.role === 'master') await this.look(replica)
   }
 
   /** One look at all chunks of the container, for as long as this replica leads it. */
   async look(replica: ContainerReplica): Promise<void> {
     const { clock, log } = this.#environment
     const { container } = replica
-    const { epoch, role } = replica.core
-    if (role !== 'master') return
+    const { epoch } = replica.core
     try {
       for (let after: Chunk | undefined; ; ) {
+        replica.demandMaster(epoch)
         const chunks = await chunksAfter(replica.view, container, after, pageLength)
         await this.#forget(replica, epoch, chunks)
         after = chunks.at(-1)
@@ -79,19 +80,24 @@ export class Abandoned {
     }
   }
 
-  /** A file whose whole container is not known to the CLDB counts as there: its volume's chunks go with the volume. */
+  /**
+   * A file counts as there while its container's master does not answer, and where the CLDB does not know its container (any
+   * more): then its volume went, and the chunks with it.
+   */
   async #isGone(fid: Fid): Promise<boolean> {
-    const known = await this.#containers.location(fid.container, timeoutMs).catch((error) => {
-      if (isFailure(error, 'STALE')) return undefined
-      throw error
-    })
-    if (known === undefined) return false
     try {
       await this.#containers.call(fid.container, files.calls.getattr, () => ({ fid }), { timeoutMs })
       return false
     } catch (error) {
-      if (isFailure(error, 'STALE')) return true
-      throw error
+      if (!isFailure(error)) throw error
+      if (error.failure !== 'STALE') return false
+    }
+    try {
+      await this.#containers.location(fid.container, timeoutMs)
+      return true
+    } catch (error) {
+      if (!isFailure(error)) throw error
+      return false
     }
   }
 }

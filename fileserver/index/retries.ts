@@ -1,7 +1,7 @@
 /**
  * What each client's latest calls did, so that a repeated call is answered and not done again (DESIGN §4, rule 10).
  *
- * Pure state. Bounded: `callsKeptMax` calls a client, 1,024 clients, the least recent forgotten.
+ * Pure state. Bounded: `callsKeptMax` calls a client, 1,024 clients (after a start or a rollback 1,536), the least recent forgotten.
  * A client's calls follow from what was added, in whatever order: those from the highest `oldest` on, and of them the
  * `callsKeptMax` highest. So they are the same when some were moved in the log (cleaning/).
  */
@@ -9,6 +9,8 @@ import { read53, write53 } from '../../protocol/bytes.ts'
 import { type CallNumber, callsKeptMax } from '../../protocol/messages/attributes.ts'
 
 const clientsMax = 1024
+/** Clients that have called since the start, or a rollback, before one that has not is forgotten. */
+const silentMin = 512
 const entryBytes = 16
 
 type Done = { readonly result: number; readonly sequence: number; readonly stable: boolean }
@@ -18,7 +20,7 @@ type Calls = { oldest: number; readonly done: Map<number, Done> }
 export class Retries {
   /** In order of use, the latest last. */
   readonly #clients = new Map<number, Calls>()
-  /** Clients that are stored and have not called since: they are forgotten first. */
+  /** Clients that are stored and have not called since, those to be forgotten first at the end. */
   readonly #silent: number[]
   readonly #load: (client: number) => Uint8Array | undefined
 
@@ -53,7 +55,9 @@ export class Retries {
       done.delete(number)
     }
     if (done.size > callsKeptMax) prune(calls)
-    if (this.#clients.size + this.#silent.length <= clientsMax) return undefined
+    const { size } = this.#clients
+    // Who is silent may only be slow: it stays until as many others have called.
+    if (size + this.#silent.length <= clientsMax || (this.#silent.length > 0 && size <= silentMin)) return undefined
     const silent = this.#silent.pop()
     if (silent !== undefined) return silent
     const [forgotten] = this.#clients.keys()
@@ -61,9 +65,11 @@ export class Retries {
     return forgotten
   }
 
-  /** The client's calls up to `committed`, to be stored. */
-  encode(client: number, committed: number): Buffer {
-    const { oldest, done } = this.#clients.get(client) ?? { oldest: 0, done: new Map<number, Done>() }
+  /** The calls up to `committed` of a client that has called, to be stored; nothing when it was forgotten. */
+  encode(client: number, committed: number): Buffer | undefined {
+    const calls = this.#clients.get(client)
+    if (calls === undefined) return undefined
+    const { oldest, done } = calls
     const known = [...done]
       .filter(([number, { sequence }]) => number >= oldest && sequence <= committed)
       .sort(([a], [b]) => a - b)
@@ -78,7 +84,7 @@ export class Retries {
 
   /** From now on only what is stored counts. */
   clear(): void {
-    this.#silent.push(...this.#clients.keys())
+    this.#silent.unshift(...[...this.#clients.keys()].reverse())
     this.#clients.clear()
   }
 

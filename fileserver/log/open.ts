@@ -93,8 +93,9 @@ export function openSegments(
       (torn && last !== undefined && provesCommitted(last.file, last.end.offset, last.end.chain, next)) ||
       firsts.slice(segments.length).some((first) => {
         const file = disk.open(segmentPath(directory, first), false)
+        const chain = first === next ? segments.at(-1)?.end.chain : undefined
         try {
-          return provesCommitted(file, segmentHeaderBytes, undefined, next)
+          return provesCommitted(file, segmentHeaderBytes, chain, next)
         } finally {
           file.close()
         }

@@ -53,7 +53,13 @@ export function createSegment(
 ): Segment {
   const start = { sequence: before.next, offset: segmentHeaderBytes, chain: before.chain }
   const file = disk.open(segmentPath(directory, before.next), true)
-  file.write([encodeHeader(container, start, before.previous)], 0)
+  try {
+    file.write([encodeHeader(container, start, before.previous)], 0)
+  } catch (error) {
+    file.close()
+    disk.remove(file.path)
+    throw error
+  }
   return { first: before.next, file, previous: before.previous, marks: [start], end: start }
 }
 

@@ -3,7 +3,7 @@
  *
  * Not pure: changes files behind the back of the process that owns them.
  */
-import { closeSync, existsSync, openSync, readdirSync, readFileSync, readSync, writeSync } from 'node:fs'
+import { closeSync, openSync, readdirSync, readFileSync, readSync, statSync, writeSync } from 'node:fs'
 import { join } from 'node:path'
 
 export type Place = { readonly path: string; readonly offset: number }
@@ -25,14 +25,32 @@ export function flipByte({ path, offset }: Place): () => boolean {
   const file = openSync(path, 'r+')
   writeSync(file, Buffer.of(right ^ 0xff), 0, 1, offset)
   closeSync(file)
-  // The file may be gone for a moment, when its server has it made anew.
-  return () => existsSync(path) && byteAt(path, offset) === right
+  return () => {
+    try {
+      return byteAt(path, offset) === right
+    } catch {
+      // The file may be gone for a moment, when its server has it made anew; or its disk has no power.
+      return false
+    }
+  }
+}
+
+/** A file that cannot be looked at now is not gone. */
+export function isGone(path: string): boolean {
+  try {
+    return statSync(path, { throwIfNoEntry: false }) === undefined
+  } catch {
+    return false
+  }
 }
 
 function byteAt(path: string, offset: number): number {
   const byte = Buffer.alloc(1)
   const file = openSync(path, 'r')
-  readSync(file, byte, 0, 1, offset)
-  closeSync(file)
+  try {
+    readSync(file, byte, 0, 1, offset)
+  } finally {
+    closeSync(file)
+  }
   return byte[0]!
 }

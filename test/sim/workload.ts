@@ -35,6 +35,8 @@ const slotBytes = 6000
 const slotOffsets = [64 * 1024, 120 * 1024, 128 * 1024, 300 * 1024]
 /** That one of a file which is cut: bytes of the chunk before it stay. */
 const cutSlot = 1
+/** In another chunk than `cutSlot`. */
+const lateSlot = 2
 export const chunkBytes = 128 * 1024
 const timeoutMs = 20_000
 /** How often a client gives way to a new one, which knows nothing of where masters are. */
@@ -339,8 +341,8 @@ export class Workload {
   }
 
   /**
-   * A large file that nobody else knows is removed, perhaps while its bytes are written again: as long as it is there, all
-   * of it is, and nothing of it afterwards.
+   * A large file that nobody else knows is removed, perhaps while other bytes of it are written: as long as it is there, all of
+   * it is, and nothing of it afterwards.
    */
   async #removed(number: number, at: number): Promise<void> {
     const { operations } = this.#clients[number]!
@@ -350,12 +352,12 @@ export class Workload {
     try {
       const creation = { kind: 'file', how: 'guarded', changes: noChanges } as const
       const { fid } = (await operations.create(credentials, doomed, name, creation)).attributes
-      const write = () => operations.write(fid, slotOffsets[cutSlot]!, [contentOf(value, slotBytes)], true)
-      await write()
+      const write = (slot: number) => operations.write(fid, slotOffsets[slot]!, [contentOf(value, slotBytes)], true)
+      await Promise.all([write(cutSlot), write(lateSlot)])
       const removing = operations.remove(credentials, doomed, name, 'file').catch(() => {})
       if (this.#random.chance(0.5))
         this.#pause(this.#random.between(0, 3000))
-          .then(write)
+          .then(() => write(lateSlot))
           .catch(() => {})
       for (let reads = 0; reads < 4; reads++) {
         await this.#pause(this.#random.between(0, 1500))

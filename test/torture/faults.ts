@@ -5,11 +5,11 @@
  * but for rot: that only the cluster itself puts right.
  */
 import { execFileSync, spawnSync } from 'node:child_process'
-import { existsSync, readdirSync, rmSync, statfsSync, statSync } from 'node:fs'
+import { readdirSync, rmSync, statfsSync, statSync } from 'node:fs'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { until } from '../harness/processes.ts'
-import { flipByte, type Place } from '../harness/rot.ts'
+import { flipByte, isGone, type Place } from '../harness/rot.ts'
 import type { Network, Way } from './network.ts'
 import type { Fault, FaultKind } from './schedule.ts'
 import type { Server, Servers } from './servers.ts'
@@ -185,7 +185,7 @@ export const deeds: Readonly<Record<FaultKind, Deed>> = {
       note(`rot in ${path} at ${offset}`)
       const isRight = flipByte({ path, offset })
       // A segment that was dropped, or went with its replica, takes its rot with it.
-      rot.push({ server, path, offset, repaired: () => !existsSync(path) || isRight() })
+      rot.push({ server, path, offset, repaired: () => isGone(path) || isRight() })
     })
   },
 

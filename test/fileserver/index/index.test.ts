@@ -180,8 +180,8 @@ t.test('clients are forgotten in the index too, also those of before a start', a
   t.equal(await clients(), 1000)
   await close(now)
   now = await stored(here, 'a', 'open')
-  for (let client = 2001; client <= 3000; client++) add(now, { ticket: ticket(client, 1) })
-  t.equal(await clients(), 1024)
+  for (let client = 2001; client <= 4000; client++) add(now, { ticket: ticket(client, 1) })
+  t.ok((await clients()) <= 1536)
 })
 
 t.test('liveness', async (t) => {

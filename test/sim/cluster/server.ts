@@ -53,9 +53,9 @@ const limits: Limits = {
   retryMs: 300,
 }
 
-/** All of a pool within seconds. */
 /** Between two looks for chunks whose files are gone, on average. */
 const abandonedEveryMs = 3000
+/** All of a pool within seconds. */
 const scrub = { bytesPerSecond: 2 * 1024 * 1024, againAfterMs: 4000 }
 /** Small, so that a run fills and drops many of them. */
 const segmentBytes = 48 * 1024
