@@ -149,6 +149,9 @@ export function createService({ state, store, clock, random, log, onFatal }: Ser
         if (state.servers.get(request.server)?.record.incarnation === request.incarnation)
           replaceStream(request.server, undefined)
         return { cluster: state.meta.cluster, leaseMs: config.leaseMs, heartbeatMs: config.heartbeatMs }
+      }).catch((error) => {
+        log.error({ server: request.server, address: request.address, error }, 'a server is refused')
+        throw error
       }),
     heartbeat: (request) =>
       submit({ type: 'heartbeat', request }, () => ({ handOver: handOversOf(state, request.server) })),

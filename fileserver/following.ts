@@ -51,6 +51,19 @@ export function followingHandlers(
 ): Handlers<typeof replication.calls> {
   /** Replicas that were made because a master asked, while the CLDB has not said that they should be: with what it says. */
   const unconfirmed = new Map<ContainerId, Promise<boolean>>()
+  /** The latest `follow` of each container. */
+  const attempts = new Map<ContainerId, number>()
+  let attempt = 0
+
+  const begun = (container: ContainerId): number => {
+    attempts.set(container, ++attempt)
+    return attempt
+  }
+  /** What an earlier `follow` led to may come late, when all that it knew is over. @throws Failure CONFLICT */
+  const demandLatest = (container: ContainerId, asked: number): void => {
+    if (attempts.get(container) !== asked)
+      throw new Failure('CONFLICT', `container ${container} was asked to follow again`)
+  }
 
   /**
    * Whether the CLDB names this server for a replica that was just made; else it is removed again. The master that asked may be
@@ -98,7 +111,7 @@ export function followingHandlers(
     follow: async ({ container, epoch }) => {
       const isNew = !replicas.holds(container)
       const replica = await replicas.followed(container, epoch)
-      if (replica === undefined) return { reply: nothingWhole }
+      if (replica === undefined) return { reply: { ...nothingWhole, attempt: begun(container) } }
       if (isNew && !unconfirmed.has(container)) unconfirmed.set(container, confirmed(container))
       if ((await unconfirmed.get(container)) === false)
         throw new Failure('STALE_EPOCH', `no replica of container ${container} should be here`)
@@ -110,7 +123,7 @@ export function followingHandlers(
       demandEpoch(replica, epoch)
       const { log } = replica.storage
       const { committed } = replica.core
-      return { reply: { history: log.history, committed, whole: true } }
+      return { reply: { history: log.history, committed, attempt: begun(container), whole: true } }
     },
 
     chains: ({ container, epoch, sequences }) => {
@@ -126,12 +139,13 @@ export function followingHandlers(
       return { reply: { chains } }
     },
 
-    rollback: async ({ container, epoch, after, chain }) => {
+    rollback: async ({ container, epoch, attempt: asked, after, chain }) => {
       const replica = replicas.get(container)
       demandEpoch(replica, epoch)
       if (chain.length !== 8) throw new Failure('BAD_MESSAGE', 'a chain has 8 bytes')
       await replica.rollback(after, () => {
         demandEpoch(replica, epoch)
+        demandLatest(container, asked)
         const { log } = replica.storage
         if (after > log.last || after < replica.core.committed)
           throw new Failure('BAD_MESSAGE', `cannot roll back to ${after}: committed is ${replica.core.committed}`)
@@ -181,10 +195,11 @@ export function followingHandlers(
       ]).then(reply)
     },
 
-    install: async ({ container, epoch, master, committed, segments, starts }) => {
+    install: async ({ container, epoch, attempt: asked, master, committed, segments, starts }) => {
       const demand = (): void => {
         const replica = replicas.find(container)
         if (replica !== undefined) demandEpoch(replica, epoch)
+        demandLatest(container, asked)
       }
       demand()
       // Before what is here is disowned.

@@ -158,6 +158,7 @@ export class Replicas {
       })
     }
     this.#demandEpoch(container, of)
+    if (!this.#damaged.has(container)) throw new Failure('NOT_READY', `container ${container} was discarded`)
     const { directory } = this.#options(container)
     if (!isInstalling(environment.disk, directory)) this.#disown(container, of)
     const options = { environment, container, directory, epoch: of, committed, starts, wanted, trusted, source }
@@ -212,9 +213,9 @@ export class Replicas {
   #disown(container: ContainerId, of: Epoch): void {
     const { disk } = this.#environment
     const { directory } = this.#options(container)
+    this.#damaged.set(container, of)
     disown(disk, directory)
     Storage.found(disk, directory, { epoch: of, starts: [], committed: sequence(0) })
-    this.#damaged.set(container, of)
   }
 
   /** From now on the replica follows in no epoch after `of`, so that it leaves the in-sync set and does not come back. */
@@ -234,8 +235,11 @@ export class Replicas {
     const replica = this.get(container)
     await this.#exclusively(container, async () => {
       this.#environment.log.error({ container, error: why }, 'the replica is given up')
-      this.#disown(container, replica.core.epoch)
-      await this.#close(replica, why)
+      try {
+        this.#disown(container, replica.core.epoch)
+      } finally {
+        await this.#close(replica, why)
+      }
     })
   }
 

@@ -256,13 +256,21 @@ export function fileHandlers(
       write(request.fid.container, mutations.extend, request, { stable: request.stable, grows: false }),
 
     map: async (request) => {
+      if (!request.allocate) {
+        const { perform } = mutations.map
+        const context = { dataContainers: [], random: 0 }
+        return query(
+          request.fid.container,
+          (view, asked, own) => perform(view, asked, 0, { ...own, ...context }).reply,
+          request,
+        )
+      }
       const replica = replicas.get(request.fid.container)
       replica.demandMaster()
-      const dataContainers = request.allocate ? await volumes.of(replica.location!.volume) : []
+      const dataContainers = await volumes.of(replica.location!.volume)
       replica.demandWritable()
       const context: MapContext = { ...contextOf(replica), dataContainers, random: environment.random() }
-      const options = { stable: true, grows: request.allocate }
-      return { reply: (await mutate(replica, mutations.map, request, context, options)).reply }
+      return { reply: (await mutate(replica, mutations.map, request, context, growing)).reply }
     },
 
     writeChunk: (request, payload) => {

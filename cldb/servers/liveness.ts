@@ -22,6 +22,7 @@ export function register(draft: Draft, request: Registration): void {
   const { server, incarnation } = request
   if (request.cluster !== '' && request.cluster !== draft.state.meta.cluster)
     throw new Failure('WRONG_CLUSTER', `storage pool ${server} belongs to cluster ${request.cluster}`)
+  demandKnown(draft, request)
   checkTopology(request.topology)
   const known = draft.servers.get(server)
   if (known === undefined && draft.state.servers.size >= serversMax)
@@ -30,6 +31,22 @@ export function register(draft: Draft, request: Registration): void {
     throw new Failure('CONFLICT', `a later process of server ${server} has registered`)
   if (known === undefined || known.record.incarnation === incarnation) welcome(draft, request, known)
   else draft.servers.set(server, { ...known, pending: request })
+}
+
+/**
+ * All that a server was ever told is in our records: one that knows more was told by a CLDB whose records we lost, and what we
+ * take for in sync may be stale. Nothing may be decided then.
+ */
+function demandKnown(draft: Draft, { server, replicas, damaged }: Registration): void {
+  const { nextContainer } = draft.state.meta
+  const later = replicas.find(({ container, epoch }) => epoch > (draft.containers.get(container)?.epoch ?? epoch))
+  const unknown = [...replicas.map(({ container }) => container), ...damaged].find((id) => id >= nextContainer)
+  if (later === undefined && unknown === undefined) return
+  const what =
+    later === undefined
+      ? `container ${unknown} was never made here`
+      : `container ${later.container} was in epoch ${later.epoch} already`
+  throw new Failure('WRONG_CLUSTER', `this CLDB's database is older than what server ${server} holds: ${what}`)
 }
 
 /**

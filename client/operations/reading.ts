@@ -13,7 +13,7 @@ import { type Payload, payloadBytes } from '../../protocol/transport/transport.t
 import type { Read } from '../operations.ts'
 import type { Layout, Layouts } from './layouts.ts'
 import { type Part, split } from './ranges.ts'
-import type { Remote } from './remote.ts'
+import { type Remote, together } from './remote.ts'
 
 /** `cut`: the latest that took bytes of the chunk. */
 type Piece = { readonly payload: Payload; readonly cut: number }
@@ -68,7 +68,7 @@ export class Reading {
     const pieces =
       parts.length === 1
         ? [await this.#part(layout, parts[0]!, into)]
-        : await Promise.all(
+        : await together(
             parts.map((part) => this.#part(layout, part, into?.subarray(part.start, part.start + part.length))),
           )
     const payload: Uint8Array[] = []

@@ -10,6 +10,17 @@ import type { Call, ReplyOf, RequestOf } from '../../protocol/messages/service.t
 import type { Answer, CallOptions, Payload } from '../../protocol/transport/transport.ts'
 import type { Tickets } from './tickets.ts'
 
+/**
+ * Waits for all parts of a call, then throws the first failure, if any: a part that is still under way would write over what
+ * its caller does next.
+ */
+export async function together<T extends readonly unknown[]>(
+  parts: T,
+): Promise<{ -readonly [K in keyof T]: Awaited<T[K]> }> {
+  await Promise.allSettled(parts)
+  return Promise.all(parts)
+}
+
 export class Remote {
   readonly timeoutMs: number
   readonly #containers: Containers

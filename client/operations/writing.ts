@@ -25,7 +25,7 @@ import type { Written } from '../operations.ts'
 import type { Extends } from './extends.ts'
 import type { Layout, Layouts } from './layouts.ts'
 import { type Part, split } from './ranges.ts'
-import type { Remote } from './remote.ts'
+import { type Remote, together } from './remote.ts'
 
 /** A file that others cut so often during one write is not theirs alone. */
 const timesMax = 16
@@ -79,7 +79,7 @@ export class Writing {
       inlineLength > 0 ? this.#inline(fid, offset, cursor.take(inlineLength), inlineLength, stable) : undefined
     const parts = split(offset + inlineLength, length - inlineLength, layout.chunkBytes)
     const chunks = parts.map((part) => this.#chunk(fid, layout, part, cursor.take(part.length), stable))
-    const [inline, ...tokens] = await Promise.all([first, ...chunks])
+    const [inline, ...tokens] = await together([first, ...chunks] as const)
     const extended = await this.#extends.extend(fid, end, trimmed, stable)
     return {
       before: inline?.before ?? extended.before,

@@ -240,10 +240,13 @@ export class Log {
     return segment && readRecords(segment, from, bytesMax)
   }
 
-  /** Every record after `last`, heads only, in order. Used to rebuild what was derived from the log. @throws Failure CORRUPT */
+  /**
+   * Every record after `last`, heads only, in order. Used to rebuild what was derived from the log: segments before the one
+   * that is read may be dropped meanwhile. @throws Failure CORRUPT
+   */
   entries(last: Sequence): Generator<Entry> {
     this.write()
-    return entriesAfter(this.#segments, last)
+    return entriesAfter([...this.#segments], last)
   }
 
   /** Every record of a segment, heads only, in order. @throws Failure CORRUPT, and NOT_FOUND when it was dropped */
@@ -293,10 +296,12 @@ export class Log {
     return { header: encodeHeader(this.container, marks[0]!, previous), start: marks[0]! }
   }
 
-  /** Overwrites damaged bytes with right ones (read repair, scrub). */
+  /** Overwrites damaged bytes with right ones (read repair, scrub). @throws Failure where they have no place (any more) */
   repair(first: Sequence, offset: number, bytes: Uint8Array): void {
+    if (this.#stopped !== undefined) throw new Failure('NOT_READY', `the log of container ${this.container} is closed`)
     const segment = this.#segment(first)
-    assert(offset + bytes.length <= segment.end.offset, 'repair stays in the log')
+    if (offset + bytes.length > segment.end.offset)
+      throw new Failure('CORRUPT', `${segment.file.path} is shorter than it was`)
     segment.file.write([bytes], offset)
     this.#repairs += 1
     this.#dirty.add(segment)

@@ -10,7 +10,7 @@
  */
 import * as fs from 'node:fs'
 import { dirname, join } from 'node:path'
-import { Failure } from '../../protocol/failures.ts'
+import { Failure, isFailure } from '../../protocol/failures.ts'
 
 export type File = {
   readonly path: string
@@ -72,34 +72,36 @@ export function realDisk(
     const kind = code === 'ENOSPC' || code === 'EDQUOT' ? 'NO_SPACE' : 'DISK_FAILED'
     return new Failure(kind, error instanceof Error ? error.message : String(error), { cause: error })
   }
-  const guard: Guard = (run, unread) => {
+  const once: Guard = (run, unread) => {
     try {
       return run()
     } catch (error) {
-      const failure = diskFailure(error, unread)
-      if (failure.failure !== 'NO_SPACE' || !makeRoom()) throw failure
-    }
-    // What is done to a disk may be done twice.
-    try {
-      return run()
-    } catch (error) {
-      throw diskFailure(error)
+      throw diskFailure(error, unread)
     }
   }
-  const shared = { open, sync, diskFailure, guard }
+  const guard: Guard = (run, unread) => {
+    try {
+      return once(run, unread)
+    } catch (error) {
+      if (!isFailure(error, 'NO_SPACE') || !makeRoom()) throw error
+    }
+    // What is done to a disk may be done twice, but for a sync.
+    return once(run)
+  }
+  const shared = { open, sync, diskFailure, guard, once }
   return {
-    list: (directory) => guard(() => (fs.existsSync(directory) ? fs.readdirSync(directory) : [])),
+    list: (directory) => guard(() => unlessMissing(() => fs.readdirSync(directory)) ?? []),
     makeDirectory: (directory) =>
       guard(() => {
         const first = fs.mkdirSync(directory, { recursive: true })
         if (first === undefined) return
         for (let made = directory; made.length >= first.length; made = dirname(made)) syncDirectory(dirname(made))
       }),
-    syncDirectory: (directory) => guard(() => syncDirectory(directory)),
+    syncDirectory: (directory) => once(() => syncDirectory(directory)),
     open: (path, create) => guard(() => new RealFile(path, create, shared)),
     remove: (path) => guard(() => fs.rmSync(path, { force: true })),
     removeDirectory: (directory) => guard(() => fs.rmSync(directory, { recursive: true, force: true })),
-    load: (path) => guard(() => (fs.existsSync(path) ? fs.readFileSync(path) : undefined)),
+    load: (path) => guard(() => unlessMissing(() => fs.readFileSync(path))),
     save: (path, content) =>
       guard(() => {
         const draft = `${path}.new`
@@ -133,6 +135,16 @@ function syncDirectory(directory: string): void {
   }
 }
 
+/** @returns nothing where there is no such file or directory; any other error is thrown. */
+function unlessMissing<T>(run: () => T): T | undefined {
+  try {
+    return run()
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== 'ENOENT') throw error
+    return undefined
+  }
+}
+
 type Guard = <T>(run: () => T, unread?: string) => T
 
 /** What the files of a disk share. */
@@ -142,6 +154,8 @@ type Shared = {
   readonly diskFailure: (error: unknown, unread?: string) => Failure
   /** Runs it; what it throws is thrown as a `Failure`. `unread`: the file that it reads. */
   readonly guard: Guard
+  /** The same for a sync: after one that failed the kernel takes what it was about for written, and a second one succeeds. */
+  readonly once: Guard
 }
 
 class RealFile implements File {
@@ -184,7 +198,7 @@ class RealFile implements File {
     if (this.#unnamed) return this.#syncName()
     if (dirtyBytes <= smallSyncBytes && this.#shared.sync.slow === 0) {
       const began = performance.now()
-      this.#shared.guard(() => fs.fdatasyncSync(this.#opened()))
+      this.#shared.once(() => fs.fdatasyncSync(this.#opened()))
       if (performance.now() - began > fastSyncMs * 8) this.#shared.sync.slow = slowSyncs
       return undefined
     }

@@ -58,7 +58,7 @@ function ownChain(log: Log, at: Sequence): bigint | undefined {
 export async function match(matching: Matching): Promise<Sequence> {
   const { connection, container, epoch, log, timeoutMs } = matching
   const { reply: theirs } = await connection.call(follow, { container, epoch }, { timeoutMs })
-  const { history, committed, whole: isWhole } = theirs
+  const { history, committed, attempt, whole: isWhole } = theirs
   const parting = divergencePoint(log.history, history)
   let point = parting
   assert(!matching.inSync || point >= committed, 'what an in-sync replica knows to be committed is in our log')
@@ -70,22 +70,22 @@ export async function match(matching: Matching): Promise<Sequence> {
   if (whole && point >= log.contiguousFrom - 1) {
     if (point === history.last) return point
     const chain = chainBytes(ownChain(log, point)!)
-    await connection.call(rollback, { container, epoch, after: point, chain }, { timeoutMs })
+    await connection.call(rollback, { container, epoch, attempt, after: point, chain }, { timeoutMs })
     return point
   }
   if (matching.inSync)
     throw new Failure('CORRUPT', `replica is known to agree up to ${point} only, and not up to ${parting}`)
-  return copied(matching)
+  return copied(matching, attempt)
 }
 
 /** Has the replica made anew from our segments. @returns the end of its log. */
-async function copied(matching: Matching): Promise<Sequence> {
+async function copied(matching: Matching, attempt: number): Promise<Sequence> {
   const { connection, container, epoch, master, log, clock, timeoutMs } = matching
   const progress = await matching.turn()
   const segments = log.manifest().map((segment) => ({ ...segment, chain: chainBytes(segment.chain) }))
   const committed = matching.committed()
   const { starts } = shortened(log.history, committed)
-  await connection.call(install, { container, epoch, master, committed, segments, starts }, { timeoutMs })
+  await connection.call(install, { container, epoch, attempt, master, committed, segments, starts }, { timeoutMs })
   for (;;) {
     const { reply } = await connection.call(installed, { container, epoch }, { timeoutMs })
     if (reply.done) return reply.last

@@ -191,6 +191,7 @@ async function mended(log: Log, run: Run, damage: Damage): Promise<Uint8Array> {
  */
 async function repair(log: Log, run: Run, damage: Damage): Promise<Uint8Array | undefined> {
   const { segment, record: place, headBytes, payloadBytes } = run
+  const { cuts } = log
   const length = headBytes + payloadBytes
   const mended = Buffer.alloc(length)
   await log.readSegmentLater(segment, mended, place).catch(unreadable)
@@ -223,6 +224,8 @@ async function repair(log: Log, run: Run, damage: Damage): Promise<Uint8Array | 
     }
     wrong = blocksWrong(mended, headBytes, first, last)
   }
+  // Where the log was cut meanwhile, another record may stand there.
+  if (log.cuts !== cuts) return mended.subarray(headBytes)
   try {
     log.repair(segment, place, mended.subarray(0, headBytes))
     const from = headBytes + first * sumBlockBytes

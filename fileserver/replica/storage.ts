@@ -99,7 +99,11 @@ export class Storage {
       clients.map(({ key }) => clientOfKey(key)),
     )
     const storage = new Storage(options, log, index, state)
+    let next = sequence(index.applied + 1)
     for (const entry of log.entries(index.applied)) {
+      const at = entry.header.sequence
+      assert(at === next || log.segmentOf(next) === undefined, `record ${next} of container ${container} was left out`)
+      next = sequence(at + 1)
       index.replay(entry)
       const known = Math.max(state.committed, entry.header.committed)
       if (index.shouldFlush && known > index.applied) await storage.flush(sequence(known))

@@ -97,14 +97,25 @@ export class Copying {
       const file = await this.#copied(segment, path, here.has(path))
       // The next one is fetched while this one is synced.
       await synced
-      synced = file.sync(segment.sizeBytes)
-      synced?.catch(() => {})
-      file.close()
+      synced = this.#synced(segment, file)
+      synced.catch(() => {})
     }
     await synced
     disk.syncDirectory(directory)
     await this.#index.flush(committed, this.#starts)
     this.#demand()
+  }
+
+  /** What cannot be synced is fetched anew by the next copy: the page cache has it, and no later sync would bring it to the disk. */
+  async #synced({ sizeBytes }: SegmentInfo, file: File): Promise<void> {
+    try {
+      await file.sync(sizeBytes)
+    } catch (error) {
+      this.#options.environment.disk.remove(file.path)
+      throw error
+    } finally {
+      file.close()
+    }
   }
 
   /** @returns the segment's file, which is now as the master's. */

@@ -41,6 +41,8 @@ export const replication = {
       message({
         history: historyShape,
         committed: sequenceShape,
+        /** What follows from this answer names it: a later `follow`, in the same epoch too, makes it void (CONFLICT). */
+        attempt: natural(),
         /** Unset: what is there is damaged, or a copy that is not finished, and has to be copied. */
         whole: boolean,
       }),
@@ -52,7 +54,7 @@ export const replication = {
       message({ chains: list(chain, 64) }),
     ),
     /** Cuts the log after `after`, where `chain` must be the replica's own. BAD_MESSAGE below its committed sequence. */
-    rollback: call(0x0203, message({ container, epoch, after: sequenceShape, chain }), nothing),
+    rollback: call(0x0203, message({ container, epoch, attempt: natural(), after: sequenceShape, chain }), nothing),
     /**
      * Payload: whole records, byte for byte, the first of which is `first`. No payload: only news of `committed`, or
      * a request to sync. Answered when appended, or, with `durable`, when everything so far is durable. `resync`: old
@@ -75,6 +77,7 @@ export const replication = {
       message({
         container,
         epoch,
+        attempt: natural(),
         master: serverShape,
         committed: sequenceShape,
         segments: list(message({ first: sequenceShape, sizeBytes: natural(), chain }), 100_000),

@@ -3,7 +3,7 @@
  */
 import t from 'tap'
 import { containerId } from '../../protocol/ids.ts'
-import { beat, numberOf, numbersOf, server, World } from './world.ts'
+import { beat, numberOf, numbersOf, registration, server, World } from './world.ts'
 
 /** `count` servers and the container 1 of a volume, known to be made. */
 function cluster(count: number): { world: World; master: number; others: readonly number[] } {
@@ -142,10 +142,19 @@ t.test('a replica of a container that is no more', async (t) => {
   const { world, others } = cluster(3)
   world.send({ type: 'removeVolume', request: { name: 'home' } })
   t.equal(discards(world).length, 3, 'is discarded everywhere')
-  world.join(others[0]!, 2, [1, 77])
-  t.strictSame(
-    [...new Set(discards(world).map(({ container }) => container))],
-    [1],
-    'also by who returns; but a number that this CLDB never gave out is left alone',
-  )
+  world.join(others[0]!, 2, [1])
+  t.strictSame([...new Set(discards(world).map(({ container }) => container))], [1], 'also by who returns')
+})
+
+t.test('a server that knows more than the CLDB is refused: the database is older than the cluster', async (t) => {
+  const { world, others } = cluster(3)
+  const register = (replicas: readonly { container: number; epoch: number }[], damaged: readonly number[] = []) =>
+    world.refusal({
+      type: 'register',
+      request: registration(others[0]!, 2, [], { replicas: replicas as never, damaged: damaged as never }),
+    })
+  t.equal(register([{ container: 77, epoch: 1 }]), 'WRONG_CLUSTER', 'a container that was never made')
+  t.equal(register([], [77]), 'WRONG_CLUSTER', 'also where it is damaged')
+  t.equal(register([{ container: 1, epoch: world.at(1).epoch + 1 }]), 'WRONG_CLUSTER', 'an epoch that never was')
+  t.equal(register([{ container: 1, epoch: world.at(1).epoch }]), undefined)
 })

@@ -17,7 +17,7 @@ import type { files } from '../../protocol/messages/files.ts'
 import type { Handlers } from '../../protocol/transport/transport.ts'
 import { bytesOf, noChanges, root } from '../names/world.ts'
 import { failureIn } from '../protocol/outcome.ts'
-import { type Node, Nodes, serves, write } from './nodes.ts'
+import { type Node, Nodes, serves, until, write } from './nodes.ts'
 import { container, e, flip, segmentFiles, ticket } from './world.ts'
 
 const directory = fidOf(container, 1 as Inode)
@@ -130,6 +130,18 @@ t.test('no bytes are forgotten for a removal that may still be undone', async (t
   t.equal(await worked, 'NOT_MASTER')
   t.equal(await removed, 'NOT_MASTER')
   t.strictSame(trimmed, [], 'nor afterwards')
+})
+
+t.test('where chunks are can be asked with too few replicas for a write', async (t) => {
+  const { nodes, a } = await two(t)
+  const at = answerer(a)
+  const { fid } = (await create(at, ticket(1, 1, 1), 'f')).reply.attributes
+  await at.map({ ticket: ticket(1, 2, 2), fid, first: 0, count: 1, allocate: true }, [], context)
+  await a.replicas.assign(nodes.location(2, [a], [], 2))
+  await until(() => a.replica.core.role === 'master' && a.replica.core.epoch === 2, 'it leads alone')
+  const asked = { ticket: { ...ticket(1, 3, 3), epoch: e(2) }, fid, first: 0, count: 2 }
+  t.equal(await failureIn((async () => at.map({ ...asked, allocate: true }, [], context))()), 'TOO_FEW_REPLICAS')
+  t.strictSame((await at.map({ ...asked, allocate: false }, [], context)).reply.containers, [99, undefined])
 })
 
 t.test('a directory is not read across the end of a mastership', async (t) => {

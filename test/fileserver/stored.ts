@@ -16,10 +16,16 @@ import { bytes, container, draft, e, type Place, s, type Wanted } from './world.
 export type Stored = { readonly index: Index; readonly storage: Storage }
 
 /** @param name of the directory: two that differ share nothing. */
-export async function stored(here: Place, name: string, how: 'create' | 'open'): Promise<Stored> {
+export async function stored(
+  here: Place,
+  name: string,
+  how: 'create' | 'open',
+  segmentBytes?: number,
+): Promise<Stored> {
   const index = await openIndex(join(here.directory, `${name}-index`))
   const directory = join(here.directory, name)
-  const options = { disk: here.disk, index, directory, container, soon: (run: () => void) => void setImmediate(run) }
+  const soon = (run: () => void) => void setImmediate(run)
+  const options = { disk: here.disk, index, directory, container, soon, segmentBytes }
   try {
     return { index, storage: how === 'open' ? await Storage.open(options) : await Storage.create(options, e(0)) }
   } catch (error) {

@@ -182,6 +182,7 @@ export const replicationSamples: Samples<typeof replication.calls> = {
         last: sequence(80_000),
       },
       committed: sequence(79_999),
+      attempt: 4,
       whole: true,
     },
   },
@@ -189,7 +190,10 @@ export const replicationSamples: Samples<typeof replication.calls> = {
     request: { container: containerId(17), epoch: epoch(9), sequences: [sequence(6), sequence(7)] },
     reply: { chains: [chain, Buffer.alloc(0)] },
   },
-  rollback: { request: { container: containerId(17), epoch: epoch(9), after: sequence(8), chain }, reply: {} },
+  rollback: {
+    request: { container: containerId(17), epoch: epoch(9), attempt: 4, after: sequence(8), chain },
+    reply: {},
+  },
   append: {
     request: {
       container: containerId(17),
@@ -205,6 +209,7 @@ export const replicationSamples: Samples<typeof replication.calls> = {
     request: {
       container: containerId(17),
       epoch: epoch(9),
+      attempt: 4,
       master: server,
       committed: sequence(299),
       segments: [{ first: sequence(1), sizeBytes: 2 ** 26, chain }],

@@ -168,17 +168,20 @@ t.test('a follower takes orders of its epoch only', async (t) => {
     await t.rejects(order(name, { epoch: e(8), ...request }), /STALE_EPOCH/, `${name} of an epoch that is over`)
     await t.rejects(order(name, { epoch: e(10), ...request }), /CONFLICT/, `${name} of one that it doesn't follow`)
   }
-  const follow = { volume: 'home', master: master!.server }
-  await t.rejects(order('follow', { epoch: e(8), ...follow }), /STALE_EPOCH/)
+  await t.rejects(order('follow', { epoch: e(8) }), /STALE_EPOCH/)
   await t.rejects(
-    order('rollback', { epoch: e(9), after: s(4), chain: Buffer.alloc(8) }),
+    order('rollback', { epoch: e(9), attempt: 1, after: s(4), chain: Buffer.alloc(8) }),
     /BAD_MESSAGE/,
     'another chain',
   )
-  await t.rejects(order('rollback', { epoch: e(9), after: s(6), chain }), /BAD_MESSAGE/, 'beyond its end')
+  await t.rejects(order('rollback', { epoch: e(9), attempt: 1, after: s(6), chain }), /BAD_MESSAGE/, 'beyond its end')
   here.node.replica.dispatch({ type: 'appended', last: s(5) })
   await order('append', { epoch: e(9), ...append, committed: s(5) })
-  await t.rejects(order('rollback', { epoch: e(9), after: s(4), chain }), /BAD_MESSAGE/, 'below what is committed')
+  await t.rejects(
+    order('rollback', { epoch: e(9), attempt: 1, after: s(4), chain }),
+    /BAD_MESSAGE/,
+    'below what is committed',
+  )
   t.equal(here.replica().last, 5)
 })
 
@@ -187,8 +190,8 @@ t.test('a rollback that was overtaken by another epoch is not done', async (t) =
   const [master] = here.nodes.all
   const connection = here.nodes.connect(master!, here.node.server)
   const { follow, rollback } = messages.replication.calls
-  const asked = { container, volume: 'home', master: master!.server }
-  await connection.call(follow, { ...asked, epoch: e(3) }, { timeoutMs: 1000 })
+  const { reply } = await connection.call(follow, { container, epoch: e(3) }, { timeoutMs: 1000 })
+  const { attempt } = reply
   const chain = Buffer.alloc(8)
   chain.writeBigUInt64LE(here.log.chainAt(s(2))!)
   // Something to wait for, in which the next master comes.
@@ -196,9 +199,26 @@ t.test('a rollback that was overtaken by another epoch is not done', async (t) =
   const { storage } = here.node.replica
   storage.append(draft(), [], e(1), s(0))
   const syncing = here.node.replica.synced()
-  const late = connection.call(rollback, { container, epoch: e(3), after: s(2), chain }, { timeoutMs: 1000 })
-  const next = connection.call(follow, { ...asked, epoch: e(4) }, { timeoutMs: 1000 })
+  const late = connection.call(rollback, { container, epoch: e(3), attempt, after: s(2), chain }, { timeoutMs: 1000 })
+  const next = connection.call(follow, { container, epoch: e(4) }, { timeoutMs: 1000 })
   await t.rejects(late, /STALE_EPOCH/)
   await Promise.all([syncing, next])
   t.equal(here.replica().last, 7)
+})
+
+t.test('what a follow led to is not done after another one, in the same epoch too', async (t) => {
+  const here = await world(t, '1x5', '1x5')
+  const [master] = here.nodes.all
+  const connection = here.nodes.connect(master!, here.node.server)
+  const { follow, rollback, install } = messages.replication.calls
+  const asked = { container, epoch: e(3) }
+  const { attempt } = (await connection.call(follow, asked, { timeoutMs: 1000 })).reply
+  await connection.call(follow, asked, { timeoutMs: 1000 })
+  const chain = Buffer.alloc(8)
+  chain.writeBigUInt64LE(here.log.chainAt(s(2))!)
+  const cut = connection.call(rollback, { ...asked, attempt, after: s(2), chain }, { timeoutMs: 1000 })
+  await t.rejects(cut, /CONFLICT/)
+  const copy = { ...asked, attempt, master: master!.server, committed: s(2), segments: [], starts: [] }
+  await t.rejects(connection.call(install, copy, { timeoutMs: 1000 }), /CONFLICT/)
+  t.equal(here.replica().last, 5)
 })

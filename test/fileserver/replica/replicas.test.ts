@@ -264,6 +264,23 @@ t.test('what a query saw is settled before it is answered', async (t) => {
   )
 })
 
+t.test('a replica that is given up counts as nothing, also where the disk does not take that', async (t) => {
+  const { nodes, a, b } = await three(t)
+  await nodes.configure(1, [a, b])
+  await serves(a)
+  await write(a, { changes: [put('k', 'v')] })
+  const { disk } = b.place
+  const { save } = disk
+  Object.assign(disk, {
+    save: () => {
+      throw new Failure('DISK_FAILED', 'EIO')
+    },
+  })
+  await t.rejects(b.replicas.giveUp(container, new Failure('CORRUPT', 'rotten')), /EIO/)
+  Object.assign(disk, { save })
+  t.strictSame(b.replicas.registered(), { replicas: [], damaged: [container] })
+})
+
 t.test('a discarded replica leaves nothing', async (t) => {
   const { nodes, a } = await three(t)
   await nodes.configure(1, [a])

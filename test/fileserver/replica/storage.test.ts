@@ -125,6 +125,26 @@ t.test('a segment that was dropped when the process died goes when the replica i
   await close(now)
 })
 
+t.test('an opening that drops a segment while it reads the log reads all of it', async (t) => {
+  const here = place(t)
+  let now = await stored(here, 'a', 'create', 32 * 1024)
+  for (let i = 0; now.storage.log.manifest().length < 2; i++) add(now, { changes: [put('k', `${i}`)] })
+  add(now, { changes: [put('k', 'elsewhere')] })
+  await now.storage.sync()
+  await now.storage.flush(s(50))
+  add(now, { kind: 'dropSegment', result: 1 })
+  for (let i = 0; i < 3000; i++) add(now, { changes: [put(`k${i}`, 'v'.repeat(20), true)] }, 1, now.storage.log.last)
+  await now.storage.sync()
+  await close(now)
+  now = await stored(here, 'a', 'open', 32 * 1024)
+  t.ok(now.storage.index.applied > 1024)
+  const missing = Array.from({ length: 3000 }, (_, i) => `k${i}`).filter(
+    (key) => now.storage.index.view.get(bytes(key)) === undefined,
+  )
+  t.strictSame(missing, [])
+  await close(now)
+})
+
 t.test('the highest epoch is remembered', async (t) => {
   const here = place(t)
   let now = await stored(here, 'a', 'create')

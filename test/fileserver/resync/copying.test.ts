@@ -158,3 +158,39 @@ t.test('resyncs of different containers wait for nothing but the bound', async (
   t.ok(await three!.granted)
   t.equal(resyncs.status().resyncs.length, 2)
 })
+
+t.test('a segment that could not be synced is fetched anew', async (t) => {
+  const { nodes, a, b } = await world(t)
+  // What a failed sync was about counts as clean: no later one brings it to the disk.
+  const unsynced = new Map<string, number>()
+  const lost = new Map<string, number>()
+  const { disk } = b.place
+  const { open } = disk
+  Object.assign(disk, {
+    open: (path: string, create: boolean) => {
+      const file = open(path, create)
+      const write = (pieces: readonly Uint8Array[], offset: number): void => {
+        const bytes = pieces.reduce((sum, piece) => sum + piece.length, 0)
+        unsynced.set(path, (unsynced.get(path) ?? 0) + bytes)
+        if (lost.has(path)) lost.set(path, lost.get(path)! - bytes)
+        file.write(pieces, offset)
+      }
+      const sync = (dirtyBytes: number) => {
+        const bytes = unsynced.get(path) ?? 0
+        unsynced.delete(path)
+        if (lost.size > 0 || bytes < segmentBytes / 2) return file.sync(dirtyBytes)
+        lost.set(path, bytes)
+        return Promise.reject(new Failure('DISK_FAILED', 'EIO'))
+      }
+      const { read, readLater, truncate, sizeBytes, close } = file
+      const others = { read, readLater, truncate, sizeBytes, close }
+      const bound = Object.fromEntries(Object.entries(others).map(([name, method]) => [name, method.bind(file)]))
+      return { path, ...bound, write, sync }
+    },
+  })
+  await nodes.govern(2, [a], [b])
+  await isIn(a, b)
+  t.equal(lost.size, 1)
+  for (const bytes of lost.values()) t.ok(bytes <= 0, `${bytes} bytes never reached the disk`)
+  await like(t, a, b)
+})
