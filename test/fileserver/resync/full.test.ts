@@ -43,7 +43,9 @@ t.test('a full disk takes no segments, and keeps what it has', async (t) => {
   const { last } = target.replica.storage.log
   const chain = Buffer.alloc(8)
   const { core } = target.replica
-  const request = { container, epoch: core.epoch, master: master.server, committed: last, starts: [] }
+  const asked = { container, epoch: core.epoch }
+  const { attempt } = (await target.answer({ number: 0x0201 }, asked, [])).reply as { attempt: number }
+  const request = { ...asked, attempt, master: master.server, committed: last, starts: [] }
   target.full = true
   const segments = [{ first: 1, sizeBytes: 2 ** 20, chain }]
   await t.rejects(target.answer({ number: 0x0205 }, { ...request, segments }, []), /NO_SPACE/)
