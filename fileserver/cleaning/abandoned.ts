@@ -4,13 +4,14 @@
  * Driver. A data container knows no file, so its master asks the masters of names, page by page and seldom. An inode that
  * has a chunk was made before, and inodes are never made twice: one that is gone does not come back.
  */
+import { pause } from '../../protocol/cluster/backoff.ts'
 import type { Containers } from '../../protocol/cluster/containers.ts'
 import { isFailure } from '../../protocol/failures.ts'
 import type { Epoch, Fid } from '../../protocol/ids.ts'
 import type { Chunk } from '../../protocol/messages/attributes.ts'
 import { files } from '../../protocol/messages/files.ts'
 import { chunksAfter, forgotten } from '../names/operations.ts'
-import { noTicket } from '../replica/addition.ts'
+import { bare } from '../replica/addition.ts'
 import type { Environment } from '../replica/environment.ts'
 import type { ContainerReplica } from '../replica/replica.ts'
 import type { Replicas } from '../replicas.ts'
@@ -58,7 +59,7 @@ export class Abandoned {
         await this.#forget(replica, epoch, chunks)
         after = chunks.at(-1)
         if (chunks.length < pageLength) return
-        await new Promise<void>((resolve) => void clock.after(restMs, resolve))
+        await pause(clock, restMs)
       }
     } catch (error) {
       if (!isFailure(error)) throw error
@@ -75,8 +76,7 @@ export class Abandoned {
       const changes = forgotten(replica.view, chunk)
       if (changes.length === 0) continue
       log.info({ container: replica.container, chunk }, 'a chunk of a file that is gone is forgotten')
-      const record = { kind: 'operation', stable: true, ticket: noTicket, result: 0, changes } as const
-      await replica.append({ ...record, sums: new Uint8Array(), payload: [], payloadBytes: 0 }).acknowledged
+      await replica.append({ ...bare, kind: 'operation', stable: true, result: 0, changes }).acknowledged
     }
   }
 

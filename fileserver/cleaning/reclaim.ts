@@ -10,7 +10,7 @@ import { type ClientId, type ContainerId, clientId, type Epoch } from '../../pro
 import { files } from '../../protocol/messages/files.ts'
 import type { RequestOf } from '../../protocol/messages/service.ts'
 import { type Orphan, orphans, reclaimed } from '../names/operations.ts'
-import { noTicket } from '../replica/addition.ts'
+import { bare } from '../replica/addition.ts'
 import type { Environment } from '../replica/environment.ts'
 import type { ContainerReplica } from '../replica/replica.ts'
 import type { Replicas } from '../replicas.ts'
@@ -75,8 +75,7 @@ export class Reclaim {
     replica.demandWritable(of)
     const changes = reclaimed(replica.view, orphan)
     if (changes.length === 0) return
-    const record = { kind: 'operation', stable: true, ticket: noTicket, result: 0, changes } as const
-    await replica.append({ ...record, sums: new Uint8Array(), payload: [], payloadBytes: 0 }).acknowledged
+    await replica.append({ ...bare, kind: 'operation', stable: true, result: 0, changes }).acknowledged
   }
 
   async #visit(replica: ContainerReplica): Promise<void> {

@@ -19,9 +19,13 @@ const objectOf = ({ owner, index }: Chunk): Uint8Array => chunkObject(owner.cont
 /** `cut`: the latest that the chunk was trimmed for, 0 for none. */
 type Stored = { readonly bytes: number; readonly cut: number }
 
-/** @returns nothing where nothing is. @throws Failure STALE when the chunk is not of this container */
-function storedOf(view: Reader, chunk: Chunk, object: Uint8Array, context: NameContext): Stored | undefined {
+/** @throws Failure STALE when the chunk is not of this container */
+function demandOwn(chunk: Chunk, context: NameContext): void {
   if (chunk.container !== context.container) throw new Failure('STALE', `a chunk of container ${chunk.container}`)
+}
+
+/** @returns nothing where nothing is. */
+function storedOf(view: Reader, object: Uint8Array): Stored | undefined {
   const value = view.get(lengthKey(object))
   return value && { bytes: get64(value, 0), cut: get64(value, 8) }
 }
@@ -34,16 +38,18 @@ function encodeStored({ bytes, cut }: Stored): Uint8Array {
 }
 
 export const readChunk = (view: Reader, request: Request<'readChunk'>, context: NameContext) => {
+  demandOwn(request.chunk, context)
   const object = objectOf(request.chunk)
-  const { bytes, cut } = storedOf(view, request.chunk, object, context) ?? { bytes: 0, cut: 0 }
+  const { bytes, cut } = storedOf(view, object) ?? { bytes: 0, cut: 0 }
   const length = Math.max(0, Math.min(request.length, bytes - request.offset))
   return { object, offset: request.offset, length, cut }
 }
 
 export const writeChunk: Mutation<'writeChunk'> = {
   perform(view, { chunk, offset }, payloadBytes, context) {
+    demandOwn(chunk, context)
     const object = objectOf(chunk)
-    const stored = storedOf(view, chunk, object, context)
+    const stored = storedOf(view, object)
     const end = offset + payloadBytes
     if (end > storedBytesMax) throw new Failure('INVALID', 'no chunk is so long')
     const draft = new Draft(view)
@@ -74,18 +80,19 @@ export async function chunksAfter(
 export function forgotten(view: Reader, chunk: Chunk): readonly Change[] {
   const draft = new Draft(view)
   const object = objectOf(chunk)
-  const value = view.get(lengthKey(object))
-  if (value === undefined) return draft.changes
-  draft.punch(object, 0, get64(value, 0))
+  const stored = storedOf(view, object)
+  if (stored === undefined) return draft.changes
+  draft.punch(object, 0, stored.bytes)
   draft.delete(lengthKey(object))
   return draft.changes
 }
 
 export const trimChunk: Mutation<'trimChunk'> = {
   perform(view, { chunk, keepBytes, cut }, _payloadBytes, context) {
-    const object = objectOf(chunk)
-    const stored = storedOf(view, chunk, object, context)
+    demandOwn(chunk, context)
     if (cut === 0) return { changes: forgotten(view, chunk), reply: {}, result: 0 }
+    const object = objectOf(chunk)
+    const stored = storedOf(view, object)
     const draft = new Draft(view)
     const { bytes, cut: latest } = stored ?? { bytes: 0, cut: 0 }
     if (cut > latest) {
