@@ -42,10 +42,13 @@ export const fileserverSettings = {
   resyncOutBytesPerSecond: natural('the most that resync reads here, 0: no limit; it gives way to foreground load', {
     default: 0,
   }),
-  resyncsMax: natural('replicas that are brought up at a time, from here and here: each keeps some MiB on its way', {
-    default: 4,
-    min: 1,
-  }),
+  resyncsMax: natural(
+    'replicas that are brought up from here at a time, and twice as many to here: each keeps some MiB on its way',
+    {
+      default: 8,
+      min: 1,
+    },
+  ),
   scrubBytesPerSecond: natural(
     'how fast replicas are read to find rot: 24 TB in three weeks, a quarter of that under load; 0: only on request',
     { default: 12 * 1024 * 1024 },

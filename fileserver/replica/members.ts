@@ -133,7 +133,9 @@ export class Members {
         // On full disks only deletions are written: a replica that missed some of those may come back.
         const slips = this.#refusedMs.has(server) && last > 0 && gapBytes <= this.#sizes.slightBytes
         if (!inSync && !slips) this.#demandRoom(server)
-        if (gapBytes > this.#sizes.joinBytes && (await this.#turn(server)) === undefined) return
+        // Who was away for a moment need not wait behind large copies.
+        const waits = gapBytes > (last > 0 ? this.#sizes.joinBytes : 0)
+        if (waits && (await this.#turn(server)) === undefined) return
         if (isOver()) return
         this.#options.dispatch({ type: 'matched', epoch, server, last })
         this.#stream(server, epoch, connection, last, !inSync && !slips)

@@ -65,7 +65,9 @@ export class Sender {
   #reading = false
   /** How it catches up, until it has joined. */
   #rounds: Rounds | undefined
-  /** Asked to make everything durable once it was all on its way; again when it has joined. */
+  /** While it is throttled it joins once it has answered for this record, and not when that is sent: it may let us wait. */
+  #joinsAt: Sequence | undefined
+  /** Asked to make everything durable, once it was all on its way. */
   #asked = false
   #doneBytes = 0
   #unsyncedBytes = 0
@@ -156,7 +158,7 @@ export class Sender {
 
   #sendPiece(piece: Piece): void {
     const { first, last, bytes } = piece
-    const { turn, clock, caughtUp, sizes } = this.#stream
+    const { turn, clock, sizes } = this.#stream
     this.#unsyncedBytes += bytes
     this.#send(piece, first <= this.#wanted && this.#wanted <= last, piece.release, this.#throttled)
     // Apart from the records, whose answers make room for the next ones.
@@ -171,15 +173,26 @@ export class Sender {
     const roundIsOver = gapBytes === 0 || this.#rounds.leftBytes <= bytes
     this.#rounds = streamed(this.#rounds, bytes, gapBytes)
     if (!roundIsOver || gapBytes > sizes.joinBytes) return
+    if (this.#throttled) this.#joinsAt ??= last
+    else this.#join()
+  }
+
+  /** The replica has let records up to `last` pass. */
+  #answered(last: Sequence): void {
+    if (this.#joinsAt === undefined || last < this.#joinsAt) return
+    this.#joinsAt = undefined
+    if (this.#rounds !== undefined && this.#pieces.gapBytes() <= this.#stream.sizes.joinBytes) this.#join()
+  }
+
+  #join(): void {
     this.#rounds = undefined
-    this.#asked = false
-    turn?.end()
-    caughtUp()
+    this.#stream.turn?.end()
+    this.#stream.caughtUp()
   }
 
   /** Everything is on its way. */
   #end(): void {
-    if (this.#asked || this.#next <= this.#stream.appended()) return
+    if (this.#asked || this.#rounds !== undefined || this.#next <= this.#stream.appended()) return
     this.#asked = true
     this.nudge(true)
   }
@@ -199,6 +212,7 @@ export class Sender {
         release()
         if (this.#closed) return
         const { appended, durable, full, roomBytes } = reply
+        if (resync) this.#answered(last)
         this.#stream.acknowledged({ type: 'acknowledged', epoch, server, appended, durable }, { full, roomBytes })
         this.catchUp()
       },

@@ -3,23 +3,34 @@
  *
  * Pure; time comes in as monotonic milliseconds.
  */
-import type { ContainerId } from '../../protocol/ids.ts'
+import type { ContainerId, ServerId } from '../../protocol/ids.ts'
 
 export type Waiting = {
+  readonly target: ServerId
   /** Replicas of the container that hold everything and are alive, the master among them. */
   readonly copies: () => number
   readonly sinceMs: number
 }
 
-/** @returns the one whose turn it is: of those with the fewest copies the one that waits longest. */
-export function nextTurn<T extends Waiting>(waiting: readonly T[]): T | undefined {
-  let best: { readonly entry: T; readonly copies: number } | undefined
-  for (const entry of waiting) {
-    const copies = entry.copies()
-    if (best === undefined || copies < best.copies || (copies === best.copies && entry.sinceMs < best.entry.sinceMs))
-      best = { entry, copies }
-  }
-  return best?.entry
+/**
+ * @param running those that have their turns.
+ * @returns the one whose turn it is: of those with the fewest copies one whose target has the fewest turns, so that no target
+ * is idle while others share what comes in; and of such the one that waits longest.
+ */
+export function nextTurn<T extends Waiting>(waiting: readonly T[], running: readonly Waiting[]): T | undefined {
+  const ranked = waiting.map((entry) => {
+    const turns = running.filter(({ target }) => target === entry.target).length
+    return { entry, rank: [entry.copies(), turns, entry.sinceMs] }
+  })
+  return ranked.reduce<(typeof ranked)[0] | undefined>(
+    (best, other) => (best === undefined || isBefore(other.rank, best.rank) ? other : best),
+    undefined,
+  )?.entry
+}
+
+function isBefore(a: readonly number[], b: readonly number[]): boolean {
+  const at = a.findIndex((figure, index) => figure !== b[index])
+  return at !== -1 && a[at]! < b[at]!
 }
 
 /** The containers that a target lets be resynced at a time. One that is not heard of for `forgottenMs` has lost its place. */

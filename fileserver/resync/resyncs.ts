@@ -16,10 +16,12 @@ export type ResyncLimits = {
   /** 0: no fixed limit. */
   readonly resyncInBytesPerSecond: number
   readonly resyncOutBytesPerSecond: number
-  /** At a time, in each direction. */
+  /** From here at a time. */
   readonly resyncsMax: number
 }
 
+/** To here at a time, for each from here: several sources have their turns, and share what comes in. */
+const admittedEach = 2
 /** A target that has heard nothing of a resync for this long lets another one in. */
 const forgottenMs = 10_000
 /** As many as a heartbeat carries. */
@@ -57,7 +59,7 @@ export class Resyncs {
   constructor(clock: Clock, limits: ResyncLimits) {
     this.#clock = clock
     this.#limits = limits
-    this.#places = new Places(limits.resyncsMax, forgottenMs)
+    this.#places = new Places(limits.resyncsMax * admittedEach, forgottenMs)
   }
 
   /** An operation for a client, or for another in-sync replica: resync gives way to those. */
@@ -84,7 +86,7 @@ export class Resyncs {
   /** Lets a container be resynced to this server. @throws Failure OVERLOADED when as many as may be are under way. */
   admit(container: ContainerId): void {
     if (!this.#places.take(container, this.#clock.monotonicMs()))
-      throw new Failure('OVERLOADED', `${this.#limits.resyncsMax} replicas are being brought up here already`)
+      throw new Failure('OVERLOADED', 'as many replicas as may be are being brought up here already')
   }
 
   /** The container's replica here is not being brought up any more. */
@@ -130,7 +132,7 @@ export class Resyncs {
 
   #begin(): void {
     while (this.#running.size < this.#limits.resyncsMax) {
-      const entry = nextTurn([...this.#waiting])
+      const entry = nextTurn([...this.#waiting], [...this.#running])
       if (entry === undefined) return
       this.#waiting.delete(entry)
       this.#running.add(entry)

@@ -144,6 +144,23 @@ t.test('no more is copied or streamed than the limits of both sides let through'
     }
 })
 
+t.test('a small replica has a turn too, and is not in before its server has let it pass', async (t) => {
+  const nodes = await Nodes.make(t, 2, segmentBytes)
+  const [a, b] = nodes.all as [Node, Node]
+  const limits = { resyncInBytesPerSecond: recordBytes, resyncOutBytesPerSecond: 0, resyncsMax: 4 }
+  Object.assign(b.environment, { resyncs: new Resyncs(systemClock, limits) })
+  await nodes.govern(1, [a])
+  await serves(a)
+  await grow(a, 2)
+  const startMs = performance.now()
+  await nodes.govern(2, [a], [b])
+  await until(() => a.environment.resyncs.status().resyncs.length === 1, 'it has its turn')
+  await isIn(a, b)
+  const tookMs = performance.now() - startMs
+  t.ok(tookMs >= 1900 - 100, `${Math.round(tookMs)} ms for two seconds' bytes`)
+  t.equal(a.environment.resyncs.status().resyncs.length, 0)
+})
+
 t.test('resyncs of different containers wait for nothing but the bound', async (t) => {
   const resyncs = new Resyncs(systemClock, { resyncInBytesPerSecond: 0, resyncOutBytesPerSecond: 0, resyncsMax: 2 })
   const [one, two, three, four] = [1, 2, 3, 4].map((id) =>

@@ -7,7 +7,7 @@ import { Progress } from '../../../fileserver/resync/progress.ts'
 import { nextTurn, Places } from '../../../fileserver/resync/queue.ts'
 import { begun, holds, type Rounds, streamed } from '../../../fileserver/resync/rounds.ts'
 import { emptyBucket, Foreground, resyncRate, take } from '../../../fileserver/resync/throttle.ts'
-import { containerId } from '../../../protocol/ids.ts'
+import { containerId, serverId } from '../../../protocol/ids.ts'
 import { randomFrom } from '../../names/random.ts'
 
 const MiB = 2 ** 20
@@ -53,18 +53,34 @@ t.test('resync leaves the larger share to the foreground, and all of an idle ser
   t.equal(foreground.bytesPerSecond(1250), 0, 'soon after the last operation it has all')
 })
 
-t.test('the container with the fewest copies goes first, then the one that waits longest', async (t) => {
-  const entry = (name: string, copies: number, sinceMs: number) => ({ name, copies: () => copies, sinceMs })
-  const waiting = [entry('safe', 3, 1), entry('late', 1, 9), entry('early', 1, 8), entry('two', 2, 0)]
-  const order: string[] = []
-  while (waiting.length > 0) {
-    const next = nextTurn(waiting)!
-    order.push(next.name)
-    waiting.splice(waiting.indexOf(next), 1)
-  }
-  t.strictSame(order, ['early', 'late', 'two', 'safe'])
-  t.equal(nextTurn([]), undefined)
-})
+t.test(
+  'the container with the fewest copies goes first, then who goes where few are, then the one that waits longest',
+  async (t) => {
+    const entry = (name: string, copies: number, sinceMs: number, to: number) => {
+      const target = serverId(to.toString(16).padStart(16, '0'))
+      return { name, copies: () => copies, sinceMs, target }
+    }
+    const waiting = [
+      entry('safe', 3, 1, 1),
+      entry('late', 1, 9, 2),
+      entry('early', 1, 8, 2),
+      entry('two', 2, 0, 3),
+      entry('two more', 2, 1, 3),
+      entry('two elsewhere', 2, 2, 4),
+    ]
+    const order: (typeof waiting)[0][] = []
+    while (waiting.length > 0) {
+      const next = nextTurn(waiting, order)!
+      order.push(next)
+      waiting.splice(waiting.indexOf(next), 1)
+    }
+    t.strictSame(
+      order.map(({ name }) => name),
+      ['early', 'late', 'two', 'two elsewhere', 'two more', 'safe'],
+    )
+    t.equal(nextTurn([], []), undefined)
+  },
+)
 
 t.test('a target takes as many as it may; one that is silent loses its place', async (t) => {
   const places = new Places(2, 1000)
