@@ -53,8 +53,8 @@ export const cldbSettings = {
     min: 5,
     max: 60_000,
   }),
-  copiesPerTarget: natural(
-    'replicas on their way to one server: more than it brings up at a time, so that it has no time to be idle',
+  copiesPerServer: natural(
+    'replicas on their way to one server, and from one: more than it sends at a time, so that it has no time to be idle',
     { default: 16, min: 1, max: 10_000 },
   ),
   movesMax: natural('replicas that are moved at a time to even out disks, and 0 for none: users come first', {

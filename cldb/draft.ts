@@ -222,7 +222,7 @@ export class Draft {
   private place(policy: Policy): readonly ServerId[] {
     const places = this.spots.of(policy, []).map((spot) => ({ ...spot, load: [0, spot.replicas] }))
     const chosen = choosePlaces(places, policy.replication, [], this.random, placeDraws).map(({ server }) => server)
-    for (const id of chosen) this.spots.take(id, false, 0)
+    for (const id of chosen) this.spots.take(id, 0, undefined)
     return chosen
   }
 
@@ -235,12 +235,17 @@ export class Draft {
     const copyBytes = this.sizes.get(container.container) ?? 0
     const places = this.spots
       .of(policy, except)
-      .filter(({ incoming, freeBytes }) => incoming < this.state.config.copiesPerTarget && freeBytes > copyBytes)
+      .filter(({ incoming, freeBytes }) => incoming < this.state.config.copiesPerServer && freeBytes > copyBytes)
       .map((spot) => ({ ...spot, load: [spot.incomingBytes, spot.incoming, spot.replicas] }))
     const paths = near.map((id) => pathOf(this.servers.get(id)?.record.topology ?? ''))
     const chosen = choosePlaces(places, count, paths, this.random, targetDraws).map(({ server }) => server)
-    for (const id of chosen) this.spots.take(id, true, copyBytes)
+    for (const id of chosen) this.spots.take(id, copyBytes, container.master)
     return chosen
+  }
+
+  /** Whether as many copies are on their way from the server as may be: others can begin meanwhile. */
+  isBusySource(server: ServerId): boolean {
+    return this.spots.copiesFrom(server) >= this.state.config.copiesPerServer
   }
 
   /** A container of epoch 1 whose replicas are yet to be made. @returns undefined when fewer than the minimum can be placed. */

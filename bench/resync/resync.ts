@@ -18,11 +18,11 @@ export type ResyncOptions = {
 }
 
 /**
- * 20 MB/s for each of 32 servers would be more than two cores can move; at 1 MB/s the rate is the limit and not the
+ * 20 MB/s for each of 32 servers would be more than two cores can move; at 0.5 MB/s the rate is the limit and not the
  * machine. Containers are small and many, as they are meant to be: the fewer there are, the less evenly chance shares out
  * whose master is where.
  */
-const full: ThrottledScale = { servers: [4, 8, 16, 32], rate: 1e6, idealSeconds: 14, containersEach: 48 }
+const full: ThrottledScale = { servers: [4, 8, 16, 32], rate: 5e5, idealSeconds: 28, containersEach: 32 }
 const quick: ThrottledScale = { servers: [4, 6], rate: 2e6, idealSeconds: 2, containersEach: 8 }
 const fullUnthrottled: UnthrottledScale = { killedMiB: 2048, newMiB: 1024, overwrittenMiB: 256 }
 const quickUnthrottled: UnthrottledScale = { killedMiB: 128, newMiB: 64, overwrittenMiB: 16 }

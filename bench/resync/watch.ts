@@ -12,7 +12,7 @@ import type { ReplyOf } from '../../protocol/messages/service.ts'
 
 export type Status = ReplyOf<typeof control.calls.status>
 
-const pollMs = 20
+const pollMs = 50
 const callMs = 10_000
 const waitMsMax = 300_000
 /** By then what a server counted has come with a heartbeat. */

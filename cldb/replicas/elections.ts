@@ -16,6 +16,8 @@ import { type Container, takesPart } from '../state.ts'
 const handOverMs = 10_000
 /** A server that started so many leases ago is in sync with its masters, or not in their in-sync sets any more. */
 const matchedLeases = 4
+/** What a copy costs beside its bytes. */
+const copyCostBytes = 64 * 1024
 
 /** Members that hold a replica; where none does and the container was never served, any can begin it. */
 function candidates(draft: Draft, container: Container): readonly ServerId[] {
@@ -111,16 +113,19 @@ export function elect(draft: Draft): void {
   }
 }
 
-/** Of how many containers that lack copies each server is the master, and so the source of those to come. */
+/** What each server is to copy as the master of containers that lack copies, or whose copies are on servers that are lost. */
 function sourcesOf(draft: Draft): Map<ServerId, number> {
+  const { servers, containersOf, resyncingOn } = draft.state
   const sources = new Map<ServerId, number>()
-  for (const queue of draft.state.queues)
-    for (const id of queue) {
-      const { master, resyncing } = draft.containers.get(id)!
-      if (master !== undefined && resyncing.length > 0) sources.set(master, (sources.get(master) ?? 0) + 1)
+  for (const server of servers.keys())
+    for (const id of (draft.isAlive(server) ? resyncingOn : containersOf).get(server) ?? []) {
+      const { master } = draft.containers.get(id)!
+      if (master !== undefined) sources.set(master, (sources.get(master) ?? 0) + copyBytes(draft, id))
     }
   return sources
 }
+
+const copyBytes = (draft: Draft, id: ContainerId): number => copyCostBytes + (draft.sizes.get(id) ?? 0)
 
 /** Any who can lead would be right. */
 function choose(draft: Draft, id: ContainerId, sources: Map<ServerId, number>): void {
@@ -142,7 +147,7 @@ function choose(draft: Draft, id: ContainerId, sources: Map<ServerId, number>): 
     draft.elections.set(id, Number.POSITIVE_INFINITY)
     return
   }
-  sources.set(master, copies(master) + 1)
+  sources.set(master, copies(master) + copyBytes(draft, id))
   draft.configure(container, {
     master,
     inSync: container.inSync.filter((member) => member !== former),
@@ -150,7 +155,7 @@ function choose(draft: Draft, id: ContainerId, sources: Map<ServerId, number>): 
   })
 }
 
-/** Those in service, if there are any, and of those with the fewest copies to make: so a lost server's are made by all. */
+/** Those in service, if there are any, and of those with the least to copy: so a lost server's are made by all. */
 function preferable(draft: Draft, all: readonly ServerId[], copies: (member: ServerId) => number): readonly ServerId[] {
   const inService = all.filter((member) => takesPart(draft.servers.get(member)))
   const electable = inService.length > 0 ? inService : all

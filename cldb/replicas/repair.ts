@@ -51,7 +51,8 @@ function repairContainer(draft: Draft, id: ContainerId): void {
   const enough = live.length >= volume.replication
   if (staying.length < volume.replication) {
     draft.attend(id)
-    refill(draft, volume, container, dead, staying)
+    // The last copy does not wait.
+    if (live.length < 2 || !draft.isBusySource(container.master)) refill(draft, volume, container, dead, staying)
   } else if (dead.length > 0) drop(draft, container, dead)
   else if (!enough) takeBack(draft, container, volume.replication - live.length)
   else settle(draft, container, live, volume.replication)

@@ -23,6 +23,8 @@ export class Spots {
   private readonly state: State
   private readonly serverOf: (id: ServerId) => Server
   private known: ReadonlyMap<ServerId, Spot> | undefined
+  /** Replicas on their way from each. */
+  private outgoing: Map<ServerId, number> | undefined
 
   constructor(state: State, serverOf: (id: ServerId) => Server) {
     this.state = state
@@ -37,14 +39,34 @@ export class Spots {
     )
   }
 
-  /** A replica is put there; `copied` when bytes have to be brought. */
-  take(server: ServerId, copied: boolean, copyBytes: number): void {
+  /** A replica is put there, which has to be brought from `source`, if one is named. */
+  take(server: ServerId, copyBytes: number, source: ServerId | undefined): void {
+    if (source !== undefined) this.leaving().set(source, this.copiesFrom(source) + 1)
     const spot = this.known?.get(server)
     if (spot === undefined) return
     spot.replicas++
-    if (copied) spot.incoming++
+    if (source !== undefined) spot.incoming++
     spot.incomingBytes += copyBytes
     spot.freeBytes -= copyBytes
+  }
+
+  copiesFrom(source: ServerId): number {
+    return this.leaving().get(source) ?? 0
+  }
+
+  private leaving(): Map<ServerId, number> {
+    if (this.outgoing !== undefined) return this.outgoing
+    const { resyncingOn, containers } = this.state
+    const outgoing = new Map<ServerId, number>()
+    for (const [target, incoming] of resyncingOn) {
+      if (this.serverOf(target).state !== 'alive') continue
+      for (const id of incoming) {
+        const { master } = containers.get(id)!
+        if (master !== undefined) outgoing.set(master, (outgoing.get(master) ?? 0) + 1)
+      }
+    }
+    this.outgoing = outgoing
+    return outgoing
   }
 
   private look(): ReadonlyMap<ServerId, Spot> {

@@ -16,7 +16,7 @@ import type { ContainerId, ServerId } from '../../protocol/ids.ts'
 import { beat, numberOf, registration, server, volumeRequest, World } from './world.ts'
 
 const replication = 3
-const config = { rereplicateAfterMs: 5000, openContainersMin: 50, openContainersMax: 50, copiesPerTarget: 4 }
+const config = { rereplicateAfterMs: 5000, openContainersMin: 50, openContainersMax: 50, copiesPerServer: 4 }
 const turnMs = 100
 const pieceBytes = 40e6
 
