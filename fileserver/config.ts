@@ -27,10 +27,13 @@ export const fileserverSettings = {
   memberGraceMs: natural('how long a new master waits for an unreachable in-sync replica before it goes on without', {
     default: 1500,
   }),
-  syncWithinMs: natural('how long an unstable write may stay unsynced: what a power cut of all replicas may take', {
-    default: 500,
-    min: 10,
-  }),
+  syncWithinMs: natural(
+    'how long an unstable write may stay unsynced: what a power cut may take where all replicas end at once',
+    {
+      default: 500,
+      min: 10,
+    },
+  ),
   unsyncedBytesMax: natural('as many bytes of a container as may stay unsynced: more makes a sync slow', {
     default: 64 * 1024 * 1024,
     min: 1024 * 1024,

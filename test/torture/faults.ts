@@ -22,10 +22,23 @@ export type World = {
   readonly note: (line: string) => void
   /** Bytes that rotted, and whether each has been put right. */
   readonly rot: Rot[]
-  /** From when to when the power of every disk was off (milliseconds since 1970): unsynced bytes may be lost then. */
-  readonly blackouts: { readonly fromMs: number; untilMs: number }[]
+  /** When the power of a fileserver was off, and when all their processes had ended. */
+  readonly powerCuts: Span[]
+  readonly standstills: Span[]
   /** Faults that found nothing to do harm to. */
   readonly idle: Set<Fault>
+}
+
+/** Milliseconds since 1970. */
+type Span = { readonly fromMs: number; untilMs: number }
+
+/**
+ * Whether unsynced bytes may be lost: a server without power has lost them, and as all processes had ended none is known to
+ * hold them still (cldb/replicas/elections.ts).
+ */
+export function mayForget({ powerCuts, standstills }: World, sinceMs: number, untilMs: number): boolean {
+  const meets = ({ fromMs, untilMs: endMs }: Span): boolean => fromMs <= untilMs && endMs >= sinceMs
+  return powerCuts.some(meets) && standstills.some(meets)
 }
 
 export type Rot = Place & { readonly server: Server; readonly repaired: () => boolean }
@@ -57,7 +70,11 @@ function oneAndOthers({ servers, clients }: World, fault: Fault) {
   return { one, others: [...names, ...clients].filter((name) => name !== one) }
 }
 
-async function killFor({ servers }: World, victims: readonly Server[], fault: Fault, power: boolean): Promise<void> {
+async function killFor(world: World, victims: readonly Server[], fault: Fault, power: boolean): Promise<void> {
+  const { servers, powerCuts, standstills } = world
+  const span = { fromMs: Date.now(), untilMs: Number.POSITIVE_INFINITY }
+  if (power) powerCuts.push(span)
+  if (servers.fileservers.every((server) => victims.includes(server))) standstills.push(span)
   await Promise.all(victims.map((server) => servers.hold(server, ...(power ? outage(server) : []))))
   await sleep(fault.durationMs)
   await Promise.all(
@@ -66,6 +83,7 @@ async function killFor({ servers }: World, victims: readonly Server[], fault: Fa
       await servers.release(server)
     }),
   )
+  span.untilMs = Date.now()
 }
 
 /**
@@ -149,12 +167,7 @@ export const deeds: Readonly<Record<FaultKind, Deed>> = {
     return killFor(world, [victim], fault, true)
   },
 
-  powerAll: async (world, fault) => {
-    const blackout = { fromMs: Date.now(), untilMs: Number.POSITIVE_INFINITY }
-    world.blackouts.push(blackout)
-    await killFor(world, world.servers.all, fault, true)
-    blackout.untilMs = Date.now()
-  },
+  powerAll: (world, fault) => killFor(world, world.servers.all, fault, true),
 
   fill: async ({ servers }, fault) => {
     const server = servers.fileservers[fault.servers[0]!]!

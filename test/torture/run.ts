@@ -10,7 +10,7 @@ import type { Status } from '../harness/cluster.ts'
 import { until } from '../harness/processes.ts'
 import { differences, replicaSizes } from './audit.ts'
 import { type Changes, changesOf } from './changes.ts'
-import { deeds, type World } from './faults.ts'
+import { deeds, mayForget, type World } from './faults.ts'
 import type { Counts } from './load/tally.ts'
 import { makeNetwork } from './network.ts'
 import { type Fault, type FaultKind, schedule } from './schedule.ts'
@@ -68,7 +68,16 @@ export async function torture(options: Options): Promise<Outcome> {
   const clients = Array.from({ length: workers }, (_, index) => `worker-${index + 1}`)
   const network = makeNetwork(['cldb', ...serverNames, ...clients, 'admin'])
   const servers = await startServers({ directory, network, fileservers, note, problem })
-  const world: World = { servers, network, clients, note: log, rot: [], blackouts: [], idle: new Set() }
+  const world: World = {
+    servers,
+    network,
+    clients,
+    note: log,
+    rot: [],
+    powerCuts: [],
+    standstills: [],
+    idle: new Set(),
+  }
   const cldb = `${network.addressOf('cldb')}:7100`
   let staff: Workers | undefined
   const faults: Record<string, number> = {}
@@ -76,9 +85,8 @@ export async function torture(options: Options): Promise<Outcome> {
   try {
     await servers.command(['volume', 'create', 'main', '--mount', '/', '--chunk-size', '4M'])
     const lost = (path: string, sinceMs: number, untilMs: number): void => {
-      const excused = world.blackouts.some((blackout) => blackout.fromMs <= untilMs && blackout.untilMs >= sinceMs)
-      if (excused) note(`unsynced bytes of ${path} went with the power`)
-      else problem(`unsynced bytes of ${path} are lost, though some replica of them never lost its power`)
+      if (mayForget(world, sinceMs, untilMs)) note(`unsynced bytes of ${path} went with the power`)
+      else problem(`unsynced bytes of ${path} are lost, though some replica of them must hold them`)
     }
     staff = startWorkers({ names: clients, directory, network, cldb, seed, problem, lost })
     await staff.order('load', orderMs)
