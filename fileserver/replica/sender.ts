@@ -65,13 +65,15 @@ export class Sender {
   #reading = false
   /** How it catches up, until it has joined. */
   #rounds: Rounds | undefined
-  /** While it is throttled it joins once it has answered for this record, and not when that is sent: it may let us wait. */
+  /** Who has a turn joins once it has answered for this record, and not when that is sent: its server may let us wait. */
   #joinsAt: Sequence | undefined
   /** Asked to make everything durable, once it was all on its way. */
   #asked = false
   #doneBytes = 0
   #unsyncedBytes = 0
   #closed = false
+  /** Ends a wait for the throttle. */
+  #wake: () => void = () => {}
   #told: Sequence = sequence(0)
   /** The replica has to make everything durable up to here. */
   #wanted: Sequence = sequence(0)
@@ -83,7 +85,7 @@ export class Sender {
     this.#pieces = new Pieces(stream.log, next)
     const gapBytes = this.#pieces.gapBytes()
     if (stream.resyncing && gapBytes > 0) this.#rounds = begun(gapBytes)
-    else stream.caughtUp()
+    else this.#join()
     stream.turn?.progress.note(0, gapBytes, stream.clock.monotonicMs())
     this.catchUp()
   }
@@ -117,6 +119,7 @@ export class Sender {
   close(): void {
     this.#closed = true
     this.#stream.turn?.end()
+    this.#wake()
   }
 
   /** Sends what is new in the log, as far as the window allows. */
@@ -153,7 +156,10 @@ export class Sender {
     const { clock, resyncs } = this.#stream
     const waitMs = resyncs.sends(bytes)
     if (waitMs <= 0) return Promise.resolve()
-    return new Promise((resolve) => void clock.after(waitMs, resolve))
+    return new Promise((resolve) => {
+      this.#wake = resolve
+      void clock.after(waitMs, resolve)
+    })
   }
 
   #sendPiece(piece: Piece): void {
@@ -173,7 +179,7 @@ export class Sender {
     const roundIsOver = gapBytes === 0 || this.#rounds.leftBytes <= bytes
     this.#rounds = streamed(this.#rounds, bytes, gapBytes)
     if (!roundIsOver || gapBytes > sizes.joinBytes) return
-    if (this.#throttled) this.#joinsAt ??= last
+    if (this.#throttled && turn !== undefined) this.#joinsAt ??= last
     else this.#join()
   }
 
@@ -181,13 +187,19 @@ export class Sender {
   #answered(last: Sequence): void {
     if (this.#joinsAt === undefined || last < this.#joinsAt) return
     this.#joinsAt = undefined
-    if (this.#rounds !== undefined && this.#pieces.gapBytes() <= this.#stream.sizes.joinBytes) this.#join()
+    try {
+      if (this.#rounds !== undefined && this.#pieces.gapBytes() <= this.#stream.sizes.joinBytes) this.#join()
+    } catch (error) {
+      this.#unreadable(error)
+    }
   }
 
   #join(): void {
     this.#rounds = undefined
     this.#stream.turn?.end()
     this.#stream.caughtUp()
+    // Answers wait for it from now on.
+    this.#wake()
   }
 
   /** Everything is on its way. */
@@ -204,7 +216,9 @@ export class Sender {
     this.#next = sequence(last + 1)
     this.#told = committed
     this.#inFlightBytes += bytes
-    const request = { container, epoch, first, committed, durable, resync }
+    // Its server keeps its place until it has joined.
+    const staysResync = bytes === 0 && this.#rounds !== undefined
+    const request = { container, epoch, first, committed, durable, resync: resync || staysResync }
     const options = { payload, timeoutMs: resync ? timeoutMs * patience : timeoutMs }
     connection.call(replication.calls.append, request, options).then(
       ({ reply }) => {

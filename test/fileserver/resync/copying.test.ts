@@ -9,7 +9,7 @@ import { systemClock } from '../../../protocol/clock.ts'
 import { Failure } from '../../../protocol/failures.ts'
 import { type Node, Nodes, serves, until, write } from '../nodes.ts'
 import { extent } from '../stored.ts'
-import { contents, flip, segmentFiles } from '../world.ts'
+import { container, contents, flip, segmentFiles } from '../world.ts'
 
 const segmentBytes = 2 ** 20
 const recordBytes = 40_000
@@ -159,6 +159,33 @@ t.test('a small replica has a turn too, and is not in before its server has let 
   const tookMs = performance.now() - startMs
   t.ok(tookMs >= 1900 - 100, `${Math.round(tookMs)} ms for two seconds' bytes`)
   t.equal(a.environment.resyncs.status().resyncs.length, 0)
+})
+
+t.test('writes do not wait for the throttle once they wait for the replica', async (t) => {
+  const nodes = await Nodes.make(t, 2, segmentBytes)
+  const [a, b] = nodes.all as [Node, Node]
+  const limits = { resyncInBytesPerSecond: 0, resyncOutBytesPerSecond: 0, resyncsMax: 4 }
+  await nodes.govern(1, [a])
+  await serves(a)
+  await grow(a, 2)
+  Object.assign(a.environment, { resyncs: new Resyncs(systemClock, { ...limits, resyncOutBytesPerSecond: 20_000 }) })
+  Object.assign(b.environment, { resyncs: new Resyncs(systemClock, { ...limits, resyncInBytesPerSecond: 80_000 }) })
+  const counts = (): boolean =>
+    a.replica.core.members.some(({ server, joining, inSync }) => server === b.server && (joining || inSync))
+  await nodes.govern(2, [a], [b])
+  await until(
+    () => b.replicas.find(container)?.storage.log.last === a.replica.storage.log.last,
+    'all is there, and not answered',
+    20_000,
+  )
+  // The stream waits two seconds before it may send this, and the replica joins meanwhile.
+  await grow(a, 1)
+  t.notOk(counts())
+  await until(counts, 'it joins', 20_000)
+  const startMs = performance.now()
+  await grow(a, 1)
+  const tookMs = performance.now() - startMs
+  t.ok(tookMs < 1000, `a write took ${Math.round(tookMs)} ms`)
 })
 
 t.test('resyncs of different containers wait for nothing but the bound', async (t) => {
