@@ -76,6 +76,7 @@ export class Draft {
   readonly moves: Overlay<ContainerId, Move>
   readonly strays: Overlay<ContainerId, ReadonlyMap<ServerId, number | undefined>>
   readonly sizes: Overlay<ContainerId, number>
+  readonly placements: Overlay<ContainerId, number>
   readonly effects: Effect[] = []
   private meta: Meta
   /** Containers whose number of replicas must be looked at, or need not any more. */
@@ -96,8 +97,9 @@ export class Draft {
     this.moves = new Overlay(state.moves)
     this.strays = new Overlay(state.strays)
     this.sizes = new Overlay(state.sizes)
+    this.placements = new Overlay(state.placements)
     this.meta = state.meta
-    this.spots = new Spots(state, (id) => this.servers.get(id)!)
+    this.spots = new Spots(state, nowMs, (id) => this.servers.get(id)!)
   }
 
   changes(): Changes {
@@ -110,6 +112,7 @@ export class Draft {
       attention: new Map([...this.attention].map(([id, due]) => [id, due ? this.copies(id) : undefined])),
       strays: this.strays.changes,
       sizes: this.sizes.changes,
+      placements: this.placements.changes,
       handOvers: this.handOvers.changes,
       moves: this.moves.changes,
     }
@@ -164,6 +167,7 @@ export class Draft {
     this.containers.set(before.container, after)
     this.attend(before.container)
     this.handOvers.delete(before.container)
+    if (after.resyncing.length === 0) this.placements.delete(before.container)
     for (const member of members(after)) this.forgetStray(before.container, member)
     if (before.master !== undefined && before.master !== after.master) this.assign(before.master, before.container)
     if (after.master !== undefined) this.assign(after.master, before.container)
@@ -240,6 +244,7 @@ export class Draft {
     const paths = near.map((id) => pathOf(this.servers.get(id)?.record.topology ?? ''))
     const chosen = choosePlaces(places, count, paths, this.random, targetDraws).map(({ server }) => server)
     for (const id of chosen) this.spots.take(id, copyBytes, container.master)
+    if (chosen.length > 0) this.placements.set(container.container, this.nowMs)
     return chosen
   }
 
@@ -289,6 +294,7 @@ export class Draft {
     this.handOvers.delete(id)
     this.moves.delete(id)
     this.sizes.delete(id)
+    this.placements.delete(id)
     for (const server of new Set([...members(container), ...(this.strays.get(id)?.keys() ?? [])]))
       if (this.isAlive(server)) this.stray(id, server, true)
   }

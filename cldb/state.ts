@@ -106,6 +106,8 @@ type Tables = {
   readonly strays: Map<ContainerId, ReadonlyMap<ServerId, Discarded>>
   /** Soft: bytes of each container's log, as its master reported. */
   readonly sizes: Map<ContainerId, number>
+  /** Soft: when a target was last named for a container that lacks copies. */
+  readonly placements: Map<ContainerId, number>
   /** Soft: what masters are asked to give up. */
   readonly handOvers: Map<ContainerId, HandOver>
   /** Soft. One that is done stays until the disks' free space tells of it. */
@@ -208,6 +210,7 @@ export function initialState(config: CldbConfig, meta: Meta, records: Records, n
     attention: new Map(),
     strays: new Map(),
     sizes: new Map(),
+    placements: new Map(),
     handOvers: new Map(),
     moves: new Map(),
     containersOf: new Map(),
@@ -235,6 +238,7 @@ export function apply(state: State, changes: Changes): void {
   put(target.elections, changes.elections)
   put(target.strays, changes.strays)
   put(target.sizes, changes.sizes)
+  put(target.placements, changes.placements)
   put(target.handOvers, changes.handOvers)
   put(target.moves, changes.moves)
   for (const [id, copies] of changes.attention) attend(target, id, copies)

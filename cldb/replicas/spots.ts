@@ -19,15 +19,20 @@ type Spot = {
   replicas: number
 }
 
+/** After this long a source says itself what it copies. Of what is out of its reach it says nothing, and that stops nothing else. */
+const toldMs = 10_000
+
 export class Spots {
   private readonly state: State
+  private readonly nowMs: number
   private readonly serverOf: (id: ServerId) => Server
   private known: ReadonlyMap<ServerId, Spot> | undefined
-  /** Replicas on their way from each. */
+  /** Replicas that each was lately asked to bring to another. */
   private outgoing: Map<ServerId, number> | undefined
 
-  constructor(state: State, serverOf: (id: ServerId) => Server) {
+  constructor(state: State, nowMs: number, serverOf: (id: ServerId) => Server) {
     this.state = state
+    this.nowMs = nowMs
     this.serverOf = serverOf
   }
 
@@ -41,7 +46,7 @@ export class Spots {
 
   /** A replica is put there, which has to be brought from `source`, if one is named. */
   take(server: ServerId, copyBytes: number, source: ServerId | undefined): void {
-    if (source !== undefined) this.leaving().set(source, this.copiesFrom(source) + 1)
+    if (source !== undefined) addTo(this.leaving(), source)
     const spot = this.known?.get(server)
     if (spot === undefined) return
     spot.replicas++
@@ -50,23 +55,21 @@ export class Spots {
     spot.freeBytes -= copyBytes
   }
 
+  /** Replicas on their way from there. */
   copiesFrom(source: ServerId): number {
-    return this.leaving().get(source) ?? 0
+    const { resyncs, resyncsWaiting } = this.serverOf(source)
+    return Math.max(this.leaving().get(source) ?? 0, resyncs.length + resyncsWaiting)
   }
 
   private leaving(): Map<ServerId, number> {
     if (this.outgoing !== undefined) return this.outgoing
-    const { resyncingOn, containers } = this.state
-    const outgoing = new Map<ServerId, number>()
-    for (const [target, incoming] of resyncingOn) {
-      if (this.serverOf(target).state !== 'alive') continue
-      for (const id of incoming) {
-        const { master } = containers.get(id)!
-        if (master !== undefined) outgoing.set(master, (outgoing.get(master) ?? 0) + 1)
-      }
+    const { containers, placements } = this.state
+    this.outgoing = new Map()
+    for (const [id, placedMs] of placements) {
+      const { master } = containers.get(id)!
+      if (master !== undefined && this.nowMs - placedMs < toldMs) addTo(this.outgoing, master)
     }
-    this.outgoing = outgoing
-    return outgoing
+    return this.outgoing
   }
 
   private look(): ReadonlyMap<ServerId, Spot> {
@@ -93,4 +96,8 @@ export class Spots {
     }
     return spots
   }
+}
+
+function addTo(counts: Map<ServerId, number>, server: ServerId): void {
+  counts.set(server, (counts.get(server) ?? 0) + 1)
 }

@@ -177,7 +177,7 @@ t.test('re-replication', async (t) => {
 })
 
 t.test('a lost server is replaced by all others alike, as sources and as targets', async (t) => {
-  const copiesPerServer = 4
+  const copiesPerServer = 8
   const config = { rereplicateAfterMs: 5000, copiesPerServer, mastersSpreadPercent: 0, openContainersMin: 60 }
   const random = randomFrom(7)
   const world = new World({ config, random: () => random(1e6) / 1e6 })
@@ -222,4 +222,14 @@ t.test('a lost server is replaced by all others alike, as sources and as targets
   world.join(8)
   world.pass(300)
   t.ok(world.at(container).resyncing.includes(server(8)), 'the last copy does not wait for others')
+  // All copies come to an end, but those from one to another that it cannot reach.
+  const [source, target] = [server(2), server(3)]
+  const left = () => [...world.state.containers.values()].filter(({ inSync }) => inSync.length < 3)
+  for (let round = 0; round < 60; round++) {
+    for (const { container, master, resyncing } of left())
+      for (const member of resyncing.filter((other) => master !== source || other !== target))
+        world.reconfigure(container, numberOf(master)!, [], [numberOf(member)!])
+    world.pass(300)
+  }
+  t.ok(left().length > 0 && left().length <= copiesPerServer, `${left().length} stay`)
 })
