@@ -216,9 +216,7 @@ export class Sender {
     this.#next = sequence(last + 1)
     this.#told = committed
     this.#inFlightBytes += bytes
-    // Its server keeps its place until it has joined.
-    const staysResync = bytes === 0 && this.#rounds !== undefined
-    const request = { container, epoch, first, committed, durable, resync: resync || staysResync }
+    const request = { container, epoch, first, committed, durable, resync }
     const options = { payload, timeoutMs: resync ? timeoutMs * patience : timeoutMs }
     connection.call(replication.calls.append, request, options).then(
       ({ reply }) => {
@@ -227,6 +225,7 @@ export class Sender {
         if (this.#closed) return
         const { appended, durable, full, roomBytes } = reply
         if (resync) this.#answered(last)
+        if (this.#closed) return
         this.#stream.acknowledged({ type: 'acknowledged', epoch, server, appended, durable }, { full, roomBytes })
         this.catchUp()
       },
