@@ -37,13 +37,18 @@ type Span = { readonly fromMs: number; untilMs: number }
  * hold them still (cldb/replicas/elections.ts).
  */
 export function mayForget({ powerCuts, standstills }: World, sinceMs: number, untilMs: number): boolean {
-  const meets = ({ fromMs, untilMs: endMs }: Span): boolean => fromMs <= untilMs && endMs >= sinceMs
-  return powerCuts.some(meets) && standstills.some(meets)
+  const meets = (one: Span, other: Span): boolean => one.fromMs <= other.untilMs && one.untilMs >= other.fromMs
+  const meantime = { fromMs: sinceMs, untilMs }
+  const stood = standstills.filter((span) => meets(span, meantime))
+  const cut = powerCuts.filter((span) => meets(span, meantime))
+  return stood.some((span) => cut.some((other) => meets(span, { ...other, untilMs: other.untilMs + restartMs })))
 }
 
 export type Rot = Place & { readonly server: Server; readonly repaired: () => boolean }
 type Deed = (world: World, fault: Fault) => Promise<void>
 
+/** Until a server without power has from the others again what it lost, if they still run. */
+const restartMs = 10_000
 const unmountWithinMs = 20_000
 const rejoinWithinMs = 90_000
 /** Only segments that old records fill: what stands at the end may be taken for a torn write, and cut. */
@@ -73,7 +78,7 @@ function oneAndOthers({ servers, clients }: World, fault: Fault) {
 async function killFor(world: World, victims: readonly Server[], fault: Fault, power: boolean): Promise<void> {
   const { servers, powerCuts, standstills } = world
   const span = { fromMs: Date.now(), untilMs: Number.POSITIVE_INFINITY }
-  if (power) powerCuts.push(span)
+  if (power && victims.some((server) => server !== servers.cldb)) powerCuts.push(span)
   if (servers.fileservers.every((server) => victims.includes(server))) standstills.push(span)
   await Promise.all(victims.map((server) => servers.hold(server, ...(power ? outage(server) : []))))
   await sleep(fault.durationMs)
