@@ -248,9 +248,9 @@ export class Draft {
     return chosen
   }
 
-  /** Whether as many copies are on their way from the server as may be: others can begin meanwhile. */
-  isBusySource(server: ServerId): boolean {
-    return this.spots.copiesFrom(server) >= this.state.config.copiesPerServer
+  /** Whether as many copies are on their way from the server as may be, twice as many of `last` ones: others can begin meanwhile. */
+  isBusySource(server: ServerId, last: boolean): boolean {
+    return this.spots.copiesFrom(server) >= this.state.config.copiesPerServer * (last ? 2 : 1)
   }
 
   /** A container of epoch 1 whose replicas are yet to be made. @returns undefined when fewer than the minimum can be placed. */

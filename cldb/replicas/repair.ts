@@ -51,9 +51,7 @@ function repairContainer(draft: Draft, id: ContainerId): void {
   const enough = live.length >= volume.replication
   if (staying.length < volume.replication) {
     draft.attend(id)
-    // The last of three does not wait.
-    const risky = live.length < Math.min(2, volume.replication - 1)
-    if (risky || !draft.isBusySource(container.master)) refill(draft, volume, container, dead, staying)
+    if (!draft.isBusySource(container.master, live.length < 2)) refill(draft, volume, container, dead, staying)
   } else if (dead.length > 0) drop(draft, container, dead)
   else if (!enough) takeBack(draft, container, volume.replication - live.length)
   else settle(draft, container, live, volume.replication)

@@ -19,7 +19,7 @@ type Spot = {
   replicas: number
 }
 
-/** After this long a source says itself what it copies. Of what is out of its reach it says nothing, and that stops nothing else. */
+/** After this long a source says itself what it copies. Of what is out of its reach it says nothing, and can begin other copies. */
 const toldMs = 10_000
 
 export class Spots {
@@ -27,8 +27,9 @@ export class Spots {
   private readonly nowMs: number
   private readonly serverOf: (id: ServerId) => Server
   private known: ReadonlyMap<ServerId, Spot> | undefined
-  /** Replicas that each was lately asked to bring to another. */
-  private outgoing: Map<ServerId, number> | undefined
+  /** Replicas on their way from each server that was asked for, with those of this step. */
+  private readonly outgoing = new Map<ServerId, number>()
+  private recent: ReadonlyMap<ServerId, number> | undefined
 
   constructor(state: State, nowMs: number, serverOf: (id: ServerId) => Server) {
     this.state = state
@@ -46,7 +47,7 @@ export class Spots {
 
   /** A replica is put there, which has to be brought from `source`, if one is named. */
   take(server: ServerId, copyBytes: number, source: ServerId | undefined): void {
-    if (source !== undefined) addTo(this.leaving(), source)
+    if (source !== undefined) this.outgoing.set(source, this.copiesFrom(source) + 1)
     const spot = this.known?.get(server)
     if (spot === undefined) return
     spot.replicas++
@@ -55,21 +56,27 @@ export class Spots {
     spot.freeBytes -= copyBytes
   }
 
-  /** Replicas on their way from there. */
+  /** Replicas on their way from there: those that were lately put on their way, or what the server says, if that is more. */
   copiesFrom(source: ServerId): number {
+    const known = this.outgoing.get(source)
+    if (known !== undefined) return known
+    this.recent ??= this.lookBack()
     const { resyncs, resyncsWaiting } = this.serverOf(source)
-    return Math.max(this.leaving().get(source) ?? 0, resyncs.length + resyncsWaiting)
+    const { containers } = this.state
+    const running = resyncs.filter(({ container, target }) => containers.get(container)?.resyncing.includes(target))
+    const copies = Math.max(this.recent.get(source) ?? 0, running.length + resyncsWaiting)
+    this.outgoing.set(source, copies)
+    return copies
   }
 
-  private leaving(): Map<ServerId, number> {
-    if (this.outgoing !== undefined) return this.outgoing
+  private lookBack(): ReadonlyMap<ServerId, number> {
     const { containers, placements } = this.state
-    this.outgoing = new Map()
+    const recent = new Map<ServerId, number>()
     for (const [id, placedMs] of placements) {
       const { master } = containers.get(id)!
-      if (master !== undefined && this.nowMs - placedMs < toldMs) addTo(this.outgoing, master)
+      if (master !== undefined && this.nowMs - placedMs < toldMs) recent.set(master, (recent.get(master) ?? 0) + 1)
     }
-    return this.outgoing
+    return recent
   }
 
   private look(): ReadonlyMap<ServerId, Spot> {
@@ -96,8 +103,4 @@ export class Spots {
     }
     return spots
   }
-}
-
-function addTo(counts: Map<ServerId, number>, server: ServerId): void {
-  counts.set(server, (counts.get(server) ?? 0) + 1)
 }

@@ -233,3 +233,22 @@ t.test('a lost server is replaced by all others alike, as sources and as targets
   }
   t.ok(left().length > 0 && left().length <= copiesPerServer, `${left().length} stay`)
 })
+
+t.test('a source that says that it has enough to copy gets no more', async (t) => {
+  const world = new World({ config: { rereplicateAfterMs: 5000, copiesPerServer: 4, openContainersMin: 60 } })
+  for (let number = 1; number <= 6; number++) world.join(number)
+  world.createVolume()
+  world.send({ type: 'allocate', request: { volume: 'home' } })
+  world.kill(1)
+  world.pass(6500) // silent, not yet dead
+  world.nowMs += 1000
+  for (const number of [2, 3, 4, 5, 6])
+    world.send({ type: 'heartbeat', request: beat(number, 1, { resyncsWaiting: number === 2 ? 4 : 0 }) })
+  world.send({ type: 'tick' })
+  world.send({ type: 'repair' })
+  const copiesFrom = (number: number): number =>
+    [...world.state.containers.values()].filter(
+      ({ master, resyncing }) => master === server(number) && resyncing.some((member) => member !== server(1)),
+    ).length
+  t.strictSame([2, 3, 4, 5, 6].map(copiesFrom), [0, 4, 4, 4, 4])
+})
