@@ -109,7 +109,7 @@ const wanted = [
 ]
 
 t.test('a fixed set of seeds finds nothing wrong, and meets everything', async (t) => {
-  const lines = await output(main, '--seed', '241', '--seeds', '40', '--seconds', '6', '--jobs', '1')
+  const lines = await output(main, '--seed', '361', '--seeds', '40', '--seconds', '6', '--jobs', '1')
   t.equal(lines.at(-1), '40 seeds, 0 failures', lines.slice(-30).join('\n'))
   const counts = new Map(
     lines
