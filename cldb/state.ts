@@ -285,6 +285,6 @@ function setIn<K>(index: Map<K, Set<ContainerId>>, key: K, id: ContainerId): voi
   else ids.add(id)
 }
 
-function addTo<K>(counts: Map<K, number>, key: K, difference: number): void {
+export function addTo<K>(counts: Map<K, number>, key: K, difference: number): void {
   counts.set(key, (counts.get(key) ?? 0) + difference)
 }

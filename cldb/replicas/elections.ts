@@ -10,7 +10,7 @@ import type { ContainerId, ServerId } from '../../protocol/ids.ts'
 import { handOversMax } from '../../protocol/messages/control.ts'
 import type { Draft } from '../draft.ts'
 import { pick } from '../placement.ts'
-import { type Container, takesPart } from '../state.ts'
+import { addTo, type Container, takesPart } from '../state.ts'
 
 /** A master that was asked to give way and still leads after this long is asked anew, if that is still wanted. */
 const handOverMs = 10_000
@@ -120,7 +120,7 @@ function sourcesOf(draft: Draft): Map<ServerId, number> {
   for (const server of servers.keys())
     for (const id of (draft.isAlive(server) ? resyncingOn : containersOf).get(server) ?? []) {
       const { master } = draft.containers.get(id)!
-      if (master !== undefined) sources.set(master, (sources.get(master) ?? 0) + copyBytes(draft, id))
+      if (master !== undefined) addTo(sources, master, copyBytes(draft, id))
     }
   return sources
 }
@@ -147,7 +147,7 @@ function choose(draft: Draft, id: ContainerId, sources: Map<ServerId, number>): 
     draft.elections.set(id, Number.POSITIVE_INFINITY)
     return
   }
-  sources.set(master, copies(master) + copyBytes(draft, id))
+  addTo(sources, master, copyBytes(draft, id))
   draft.configure(container, {
     master,
     inSync: container.inSync.filter((member) => member !== former),

@@ -5,7 +5,7 @@
  */
 import type { ServerId } from '../../protocol/ids.ts'
 import { isUnder, pathOf } from '../placement.ts'
-import { type Policy, type Server, type State, takesPart } from '../state.ts'
+import { addTo, type Policy, type Server, type State, takesPart } from '../state.ts'
 
 type Spot = {
   readonly server: ServerId
@@ -74,7 +74,7 @@ export class Spots {
     const recent = new Map<ServerId, number>()
     for (const [id, placedMs] of placements) {
       const { master } = containers.get(id)!
-      if (master !== undefined && this.nowMs - placedMs < toldMs) recent.set(master, (recent.get(master) ?? 0) + 1)
+      if (master !== undefined && this.nowMs - placedMs < toldMs) addTo(recent, master, 1)
     }
     return recent
   }

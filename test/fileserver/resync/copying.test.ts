@@ -14,6 +14,8 @@ import { container, contents, flip, segmentFiles } from '../world.ts'
 
 const segmentBytes = 2 ** 20
 const recordBytes = 40_000
+/** No limits. */
+const free = { resyncInBytesPerSecond: 0, resyncOutBytesPerSecond: 0, resyncsMax: 4 }
 
 type World = { readonly nodes: Nodes; readonly a: Node; readonly b: Node; readonly c: Node }
 
@@ -117,7 +119,6 @@ t.test('a copy that ends early goes on where it was, whoever of the two it was t
 
 t.test('no more is copied or streamed than the limits of both sides let through', async (t) => {
   const limit = 4 * 2 ** 20
-  const free = { resyncInBytesPerSecond: 0, resyncOutBytesPerSecond: 0, resyncsMax: 4 }
   const { nodes, a, b, c } = await world(t)
   let epoch = 2
   for (const [how, target, limited, limits] of [
@@ -154,7 +155,7 @@ t.test('no more is copied or streamed than the limits of both sides let through'
 t.test('a small replica has a turn too, and is not in before its server has let it pass', async (t) => {
   const nodes = await Nodes.make(t, 2, segmentBytes)
   const [a, b] = nodes.all as [Node, Node]
-  const limits = { resyncInBytesPerSecond: recordBytes, resyncOutBytesPerSecond: 0, resyncsMax: 4 }
+  const limits = { ...free, resyncInBytesPerSecond: recordBytes }
   Object.assign(b.environment, { resyncs: new Resyncs(systemClock, limits) })
   await nodes.govern(1, [a])
   await serves(a)
@@ -171,12 +172,11 @@ t.test('a small replica has a turn too, and is not in before its server has let 
 t.test('writes do not wait for the throttle once they wait for the replica', async (t) => {
   const nodes = await Nodes.make(t, 2, segmentBytes)
   const [a, b] = nodes.all as [Node, Node]
-  const limits = { resyncInBytesPerSecond: 0, resyncOutBytesPerSecond: 0, resyncsMax: 4 }
   await nodes.govern(1, [a])
   await serves(a)
   await grow(a, 2)
-  Object.assign(a.environment, { resyncs: new Resyncs(systemClock, { ...limits, resyncOutBytesPerSecond: 20_000 }) })
-  Object.assign(b.environment, { resyncs: new Resyncs(systemClock, { ...limits, resyncInBytesPerSecond: 80_000 }) })
+  Object.assign(a.environment, { resyncs: new Resyncs(systemClock, { ...free, resyncOutBytesPerSecond: 20_000 }) })
+  Object.assign(b.environment, { resyncs: new Resyncs(systemClock, { ...free, resyncInBytesPerSecond: 80_000 }) })
   const counts = (): boolean =>
     a.replica.core.members.some(({ server, joining, inSync }) => server === b.server && (joining || inSync))
   await nodes.govern(2, [a], [b])
@@ -196,7 +196,7 @@ t.test('writes do not wait for the throttle once they wait for the replica', asy
 })
 
 t.test('resyncs of different containers wait for nothing but the bound', async (t) => {
-  const resyncs = new Resyncs(systemClock, { resyncInBytesPerSecond: 0, resyncOutBytesPerSecond: 0, resyncsMax: 2 })
+  const resyncs = new Resyncs(systemClock, { ...free, resyncsMax: 2 })
   const [one, two, three, four] = [1, 2, 3, 4].map((id) =>
     resyncs.turn(id as never, '2'.repeat(16) as never, () => 5 - id),
   )
