@@ -55,6 +55,8 @@ export type Server = {
   readonly counters: Counters
   readonly resyncs: readonly Of<typeof resyncShape>[]
   readonly resyncsWaiting: number
+  /** Replicas of its containers that do not follow it, although their servers are alive. */
+  readonly stuck: RequestOf<typeof control.calls.heartbeat>['stuck']
   /** Containers whose in-sync set names this server although it has no replica of them: it must not master them. */
   readonly missing: ReadonlySet<ContainerId>
   /** Containers whose newer configuration its process did not know when it registered again: it may take itself for their master. */
@@ -180,6 +182,7 @@ export const unheard = (record: ServerRecord, nowMs: number): Server => ({
   counters: zeroCounters(),
   resyncs: [],
   resyncsWaiting: 0,
+  stuck: [],
   missing: new Set(),
   behind: [],
   pending: undefined,

@@ -52,6 +52,10 @@ export const fileserverSettings = {
       min: 1,
     },
   ),
+  stuckAfterMs: natural(
+    'a replica that its master has not reached for this long is made on another server too: longer than a restart takes',
+    { default: 30_000, min: 100 },
+  ),
   scrubBytesPerSecond: natural(
     'how fast replicas are read to find rot: 24 TB in three weeks, a quarter of that under load; 0: only on request',
     { default: 12 * 1024 * 1024 },

@@ -10,7 +10,7 @@ import type { Cldb, Subscription } from '../protocol/cluster/cldb.ts'
 import { Failure, isFailure } from '../protocol/failures.ts'
 import type { ContainerId, ServerId } from '../protocol/ids.ts'
 import type { Location } from '../protocol/messages/attributes.ts'
-import { control } from '../protocol/messages/control.ts'
+import { control, damagedMax } from '../protocol/messages/control.ts'
 import type { Environment } from './replica/environment.ts'
 import type { Replicas } from './replicas.ts'
 
@@ -84,7 +84,9 @@ export class Membership {
     for (;;) {
       const sentMs = clock.monotonicMs()
       try {
-        const request = { ...this.#presence, ...disk.space(), server: self, ...this.#replicas.registered() }
+        const replicas = this.#replicas.registered()
+        const damaged = this.#replicas.damaged().map(({ container }) => container)
+        const request = { ...this.#presence, ...disk.space(), server: self, replicas, damaged }
         const reply = await this.#cldb.call(register, request, registerTimeoutMs)
         this.#leaseMs = reply.leaseMs
         this.#sizes.clear()
@@ -143,6 +145,7 @@ export class Membership {
       counters: { ...environment.counters },
       sizes,
       ...environment.resyncs.status(),
+      damaged: this.#replicas.damaged().slice(-damagedMax),
     }
   }
 

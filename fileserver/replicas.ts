@@ -27,6 +27,9 @@ const opensMax = 5
 const againMs = 200
 const openAtOnce = 16
 
+/** Of a replica that was open before: its epoch, and what was surely durable. */
+type Before = { readonly epoch: Epoch; readonly durable: Sequence | undefined }
+
 export class Replicas {
   readonly #environment: Environment
   readonly #foundation: (location: Location) => readonly Change[]
@@ -37,8 +40,8 @@ export class Replicas {
   readonly #damaged = new Map<ContainerId, Epoch>()
   /** Damaged ones that are being made anew, and those for which that has failed. */
   readonly #copies = new Map<ContainerId, Copying>()
-  /** On disk, not known to be damaged, and to be opened later; with what was surely durable, if that is known. */
-  readonly #waiting = new Map<ContainerId, Sequence | undefined>()
+  /** On disk, not known to be damaged, and to be opened later. */
+  readonly #waiting = new Map<ContainerId, Before>()
   /** How often in a row the disk failed to read it. */
   readonly #unread = new Map<ContainerId, number>()
   /** What this server was last told to lead: a replica that is opened later takes it up. */
@@ -82,11 +85,16 @@ export class Replicas {
     return this.#replicas.has(container)
   }
 
-  /** What is here for the CLDB to count on, with the epochs that are known, also what is only to be opened later; and what is damaged. */
-  registered(): { replicas: { container: ContainerId; epoch: Epoch }[]; damaged: ContainerId[] } {
+  /** What is here for the CLDB to count on, with the epochs that are known: also what is only to be opened later. */
+  registered(): { container: ContainerId; epoch: Epoch }[] {
     const open = [...this.#replicas.values()].map(({ container, core }) => ({ container, epoch: core.epoch }))
     const later = [...this.#waiting.keys()].map((container) => ({ container, epoch: epoch(0) }))
-    return { replicas: [...open, ...later], damaged: [...this.#damaged.keys()] }
+    return [...open, ...later]
+  }
+
+  /** What is on the disk and counts as nothing, with the epochs that are known. */
+  damaged(): { container: ContainerId; epoch: Epoch }[] {
+    return [...this.#damaged].map(([container, epoch]) => ({ container, epoch }))
   }
 
   /** The CLDB's word. A container that does not exist yet is made here. */
@@ -293,7 +301,7 @@ export class Replicas {
 
   async #reopen(container: ContainerId): Promise<void> {
     try {
-      const storage = await Storage.open(this.#options(container), this.#waiting.get(container))
+      const storage = await Storage.open(this.#options(container), this.#waiting.get(container)?.durable)
       this.#damaged.delete(container)
       this.#waiting.delete(container)
       this.#unread.delete(container)
@@ -306,7 +314,8 @@ export class Replicas {
       if (isFailure(error, 'CORRUPT') || unread === opensMax) {
         this.#environment.log.error({ container, error }, 'the replica is damaged and has to be made anew')
         const { disk } = this.#environment
-        this.#damaged.set(container, Storage.epochIn(disk, this.#options(container).directory))
+        const stored = Storage.epochIn(disk, this.#options(container).directory)
+        this.#damaged.set(container, epoch(Math.max(stored, this.#waiting.get(container)?.epoch ?? 0)))
         this.#waiting.delete(container)
         this.#unread.delete(container)
         // It was to lead as soon as it is open.
@@ -314,13 +323,13 @@ export class Replicas {
         if (assigned !== undefined) void this.#resign(container, assigned.epoch, { lost: true })
       } else {
         this.#environment.log.error({ container, error }, 'the replica cannot be opened now')
-        this.#openLater(container, this.#waiting.get(container))
+        this.#openLater(container, this.#waiting.get(container) ?? { epoch: epoch(0), durable: undefined })
       }
     }
   }
 
-  #openLater(container: ContainerId, durable: Sequence | undefined): void {
-    this.#waiting.set(container, durable)
+  #openLater(container: ContainerId, before: Before): void {
+    this.#waiting.set(container, before)
     this.#environment.clock.after(reopenMs, () => {
       if (!this.#closed && this.#waiting.has(container) && !this.#busy.has(container)) void this.#open(container)
     })
@@ -378,10 +387,11 @@ export class Replicas {
       if (led) void this.#resign(container, replica.core.epoch)
       if (this.#replicas.get(container) !== replica) return
       this.#replicas.delete(container)
-      this.#waiting.set(container, replica.storage.log.durable)
+      const before = { epoch: replica.core.epoch, durable: replica.storage.log.durable }
+      this.#waiting.set(container, before)
       // What it still writes must not fall on what is opened next.
       void this.#exclusively(container, () => closed.catch(() => {})).then(() => {
-        if (this.#waiting.has(container)) this.#openLater(container, this.#waiting.get(container))
+        if (this.#waiting.has(container)) this.#openLater(container, before)
       })
     }
     const replica = new ContainerReplica(this.#environment, container, storage, this.#foundation, stopped)

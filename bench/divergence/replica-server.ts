@@ -84,7 +84,12 @@ export class ReplicaServer {
         throw new Failure('UNAVAILABLE', 'there is no CLDB')
       },
       limits,
-      resyncs: new Resyncs(systemClock, { resyncInBytesPerSecond: 0, resyncOutBytesPerSecond: 0, resyncsMax: 4 }),
+      resyncs: new Resyncs(systemClock, {
+        resyncInBytesPerSecond: 0,
+        resyncOutBytesPerSecond: 0,
+        resyncsMax: 4,
+        stuckAfterMs: 30_000,
+      }),
     }
     this.#replicas = new Replicas(this.#environment, () => [])
   }

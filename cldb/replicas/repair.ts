@@ -4,7 +4,7 @@
  * Pure. Containers with the fewest live copies come first. One is touched only while its master is alive, so a change
  * can never take away the last live copy. A replica that leaves by plan (its server drains, or it is moved) does not
  * count as one that is there, but is dropped only once as many live in-sync copies are elsewhere as are wanted. A copy
- * whose server has become full is begun elsewhere too. What cannot be done now (no server has room, or each is busy with
+ * whose server has become full, or does not follow its master, is begun elsewhere too. What cannot be done now (no server has room, or each is busy with
  * other copies) stays in the queue.
  */
 import type { ContainerId, ServerId } from '../../protocol/ids.ts'
@@ -19,6 +19,8 @@ import { askToGiveWay, forgetOldHandOvers, successors } from './elections.ts'
 /** Containers looked at in one step, of each number of copies, and containers changed: bounds the step's time and its batch. */
 const looksPerQueue = 500
 const changesPerStep = 500
+/** A server that is alive for so long was tried again by its masters. */
+const backMs = 10_000
 
 export function repair(draft: Draft): void {
   drainFailing(draft)
@@ -43,8 +45,10 @@ function repairContainer(draft: Draft, id: ContainerId): void {
     return
   }
   const dead = members(container).filter((member) => draft.servers.get(member)?.state === 'dead')
-  // A full disk takes no copy: somebody else is to have it, unless this one is done first.
-  const stuck = container.resyncing.filter((member) => draft.servers.get(member)?.full)
+  // Somebody else is to have a copy that a disk or the network stops, unless this one is done first.
+  const stuck = container.resyncing.filter(
+    (member) => draft.servers.get(member)?.full || isOutOfReach(draft, container, member),
+  )
   const gone = [...dead, ...stuck]
   const staying = members(container).filter((member) => !gone.includes(member) && !draft.leaves(member, id))
   const live = staying.filter((member) => container.inSync.includes(member) && draft.isAlive(member))
@@ -56,6 +60,14 @@ function repairContainer(draft: Draft, id: ContainerId): void {
   else if (!enough) takeBack(draft, container, volume.replication - live.length)
   else settle(draft, container, live, volume.replication)
   relieve(draft, draft.containers.get(id)!, enough)
+}
+
+/** Its master says so, and not for its absence: who is away is waited for, and who has just come back needs a moment. */
+function isOutOfReach(draft: Draft, { container, master }: Container, member: ServerId): boolean {
+  const { state, sinceMs } = draft.servers.get(member)!
+  const { stuck } = draft.servers.get(master!)!
+  const isStuck = stuck.some((replica) => replica.container === container && replica.target === member)
+  return isStuck && state === 'alive' && draft.nowMs - sinceMs >= backMs
 }
 
 /** Servers that hold a replica from before, which is brought up sooner than a new one. */

@@ -127,12 +127,7 @@ function returned(draft: Draft, named: Container, id: ServerId, held: boolean, s
     vacate(draft, container)
     container = draft.containers.get(container.container)!
   }
-  const lost = !sameProcess && !held && container.inSync.includes(id)
-  if (lost && container.inSync.length > 1)
-    container = draft.configure(container, {
-      inSync: container.inSync.filter((member) => member !== id),
-      resyncing: [...container.resyncing, id],
-    })
+  if (!sameProcess && !held && container.inSync.includes(id)) container = writeOff(draft, container, id)
   if (
     container.master === undefined ||
     (container.master !== id && draft.elections.get(container.container) !== undefined)
@@ -143,15 +138,44 @@ function returned(draft: Draft, named: Container, id: ServerId, held: boolean, s
   else draft.assign(container.master, container.container)
 }
 
+/** A member of the in-sync set has lost its replica: it is out of the set, but for the last one, which is not to lead. */
+function writeOff(draft: Draft, container: Container, member: ServerId): Container {
+  if (container.inSync.length > 1)
+    return draft.configure(container, {
+      inSync: container.inSync.filter((other) => other !== member),
+      resyncing: [...container.resyncing, member],
+    })
+  if (!draft.servers.get(member)!.missing.has(container.container)) draft.lacks(member, container.container)
+  return container
+}
+
 export function heartbeat(draft: Draft, request: Request<'heartbeat'>): void {
-  const { capacityBytes, freeBytes, full, counters, resyncs, resyncsWaiting } = request
+  const { capacityBytes, freeBytes, full, counters, resyncs, resyncsWaiting, stuck } = request
   const heardMs = draft.nowMs
   confirm(draft, request.server, request.incarnation)
   const server = draft.session(request.server, request.incarnation)
   const record = server.record.capacityBytes === capacityBytes ? server.record : { ...server.record, capacityBytes }
-  const told = { freeBytes, full, counters, resyncs, resyncsWaiting, errors: errorsOf(server, counters, heardMs) }
+  const told = {
+    freeBytes,
+    full,
+    counters,
+    resyncs,
+    resyncsWaiting,
+    stuck,
+    errors: errorsOf(server, counters, heardMs),
+  }
   draft.servers.set(request.server, { ...server, ...told, record, heardMs })
   if (full && !server.full) for (const id of draft.state.resyncingOn.get(request.server) ?? []) draft.attend(id)
+  // What is to be looked at already keeps its place.
+  for (const { container } of stuck)
+    if (draft.containers.get(container)?.master === request.server && !draft.state.attention.has(container))
+      draft.attend(container)
+  for (const { container: id, epoch } of request.damaged) {
+    const container = draft.containers.get(id)
+    // A master tells of its own. In another epoch the replica may have been made anew, or its master has found out.
+    if (container?.epoch === epoch && container.master !== request.server && container.inSync.includes(request.server))
+      writeOff(draft, container, request.server)
+  }
   for (const { container: id, sizeBytes } of request.sizes) {
     const container = draft.containers.get(id)
     if (container?.master !== request.server) continue

@@ -97,6 +97,7 @@ export class Members {
     this.#turns.clear()
     this.#spaces.clear()
     this.#refusedMs.clear()
+    this.#options.environment.resyncs.ends(this.#options.container)
   }
 
   /** Brings a member to our log and streams to it, until it fails. */
@@ -179,6 +180,10 @@ export class Members {
 
   #stream(server: ServerId, epoch: Epoch, connection: Connection, last: number, resyncing: boolean): void {
     const { environment, container, storage, core, dispatch } = this.#options
+    const closings = this.#closings
+    const failed = (failure: Failure): void => {
+      if (closings === this.#closings) this.#failed(server, epoch, failure)
+    }
     const stream = {
       container,
       epoch,
@@ -194,18 +199,17 @@ export class Members {
       appended: () => core().appended,
       acknowledged: (appended: Event & { type: 'acknowledged' }, space: Space) => {
         this.#spaces.set(server, space)
+        environment.resyncs.follows(container, server)
         dispatch(appended)
         this.#options.released()
       },
       caughtUp: () => dispatch({ type: 'caughtUp', epoch, server }),
-      failed: (failure: Failure) => this.#failed(server, epoch, failure),
+      failed,
       damaged: (failure: Failure) => this.#damaged(server, epoch, failure),
     }
     this.#senders.get(server)?.close()
     this.#senders.set(server, new Sender({ ...stream, server }, sequence(last + 1)))
-    void connection.closed.then((code) =>
-      this.#failed(server, epoch, new Failure('UNAVAILABLE', `the connection is gone: ${code}`)),
-    )
+    void connection.closed.then((code) => failed(new Failure('UNAVAILABLE', `the connection is gone: ${code}`)))
   }
 
   /** Our own log is damaged: another in-sync member should lead, and make us anew. Without one we lead on as we can. */
@@ -221,11 +225,18 @@ export class Members {
     if (core().epoch !== epoch || member === undefined || member.phase === 'lost') return
     this.#senders.get(server)?.close()
     this.#senders.delete(server)
-    this.#turns.get(server)?.end()
+    const turn = this.#turns.get(server)
+    turn?.end()
     this.#turns.delete(server)
     this.#spaces.delete(server)
     if (failure.failure === 'NO_SPACE' && !this.#waits(server))
       this.#refusedMs.set(server, environment.clock.monotonicMs() + noSpaceMs)
+    if (!member.inSync && !isFailure(failure, 'NO_SPACE', 'OVERLOADED')) {
+      // What was on its way fails for the first time now.
+      if ((turn?.progress.bytesPerSecond(environment.clock.monotonicMs()) ?? 0) > 0)
+        environment.resyncs.follows(container, server)
+      environment.resyncs.fails(container, server)
+    }
     const fields = { container, epoch, server, failure: failure.message }
     environment.log[member.inSync ? 'warn' : 'debug'](fields, 'a replica does not follow')
     dispatch({ type: 'failed', epoch, server })

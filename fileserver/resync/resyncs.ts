@@ -8,6 +8,7 @@
 import type { Clock } from '../../protocol/clock.ts'
 import { Failure } from '../../protocol/failures.ts'
 import type { ContainerId, ServerId } from '../../protocol/ids.ts'
+import { stuckMax } from '../../protocol/messages/control.ts'
 import { Progress } from './progress.ts'
 import { nextTurn, Places } from './queue.ts'
 import { type Bucket, emptyBucket, Foreground, resyncRate, take } from './throttle.ts'
@@ -18,6 +19,8 @@ export type ResyncLimits = {
   readonly resyncOutBytesPerSecond: number
   /** From here at a time. */
   readonly resyncsMax: number
+  /** A replica that has not followed for so long is told of. */
+  readonly stuckAfterMs: number
 }
 
 /** To here at a time, for each from here: several sources have their turns, and share what comes in. */
@@ -53,6 +56,8 @@ export class Resyncs {
   readonly #places: Places
   readonly #waiting = new Set<Entry>()
   readonly #running = new Set<Entry>()
+  /** Since when replicas that should be brought up do not follow. */
+  readonly #failingMs = new Map<ContainerId, Map<ServerId, number>>()
   #in: Bucket = emptyBucket
   #out: Bucket = emptyBucket
 
@@ -115,6 +120,23 @@ export class Resyncs {
     return { granted, progress, end }
   }
 
+  /** The container's replica on `target` does not follow, and not for want of room or of a place there. */
+  fails(container: ContainerId, target: ServerId): void {
+    const failing = this.#failingMs.get(container) ?? new Map<ServerId, number>()
+    this.#failingMs.set(container, failing)
+    if (!failing.has(target)) failing.set(target, this.#clock.monotonicMs())
+  }
+
+  /** It follows. */
+  follows(container: ContainerId, target: ServerId): void {
+    this.#failingMs.get(container)?.delete(target)
+  }
+
+  /** This server does not lead the container any more, or in another epoch. */
+  ends(container: ContainerId): void {
+    this.#failingMs.delete(container)
+  }
+
   /** As the heartbeat tells it. */
   status() {
     const nowMs = this.#clock.monotonicMs()
@@ -122,7 +144,20 @@ export class Resyncs {
       const { doneBytes, totalBytes } = progress
       return { container, target, doneBytes, totalBytes, bytesPerSecond: progress.bytesPerSecond(nowMs) }
     })
-    return { resyncs, resyncsWaiting: this.#waiting.size }
+    return { resyncs, resyncsWaiting: this.#waiting.size, stuck: this.#stuck(nowMs) }
+  }
+
+  #stuck(nowMs: number) {
+    const isLate = ([, sinceMs]: [ServerId, number]): boolean => nowMs - sinceMs >= this.#limits.stuckAfterMs
+    const late = [...this.#failingMs].flatMap(([container, failing]) =>
+      [...failing].filter(isLate).map(([target]) => ({ container, target })),
+    )
+    if (late.length === 0) return late
+    // What has its turn, or waits for it, may be all right now.
+    const key = ({ container, target }: { container: ContainerId; target: ServerId }): string =>
+      `${container} ${target}`
+    const tried = new Set([...this.#waiting, ...this.#running].map(key))
+    return late.filter((replica) => !tried.has(key(replica))).slice(0, stuckMax)
   }
 
   #take(bucket: Bucket, bytes: number, limit: number) {

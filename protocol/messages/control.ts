@@ -30,6 +30,9 @@ const volumeName = text(255)
 export const replicasMax = 200_000
 /** Containers that are changing their masters by plan, in the whole cluster: each stands still for a moment. */
 export const handOversMax = 64
+/** As many as a heartbeat tells of: those that are so for longest, and the newest of those that are damaged. */
+export const stuckMax = 256
+export const damagedMax = 1000
 /** The last containers of a draining server are named. */
 export const leftMax = 8
 /** Longest maintenance: 30 days. */
@@ -149,6 +152,10 @@ export const control = {
         /** Replicas that this server is bringing to its logs now, and how many wait for their turn. */
         resyncs: list(resyncShape, 256),
         resyncsWaiting: natural(),
+        /** Replicas that this server cannot bring to its logs: for a while they have not followed, and their disks are not full. */
+        stuck: list(message({ container, target: server }), stuckMax),
+        /** Replicas here of which nothing counts any more, with the last epochs that they followed. */
+        damaged: list(message({ container, epoch: epochShape }), damagedMax),
       }),
       /** Containers that this server should stop leading in this epoch, once its in-sync members have everything. */
       message({ handOver: list(message({ container, epoch: epochShape }), handOversMax) }),

@@ -2,7 +2,7 @@
  * Claims about the number of replicas: targets for missing ones, surplus and strays dropped.
  */
 import t from 'tap'
-import { containerId } from '../../protocol/ids.ts'
+import { containerId, epoch as epochOf } from '../../protocol/ids.ts'
 import { beat, numberOf, numbersOf, registration, server, World } from './world.ts'
 
 /** `count` servers and the container 1 of a volume, known to be made. */
@@ -136,6 +136,77 @@ t.test('a copy that finds a full disk is begun elsewhere', async (t) => {
   t.strictSame(numbersOf(world.at(1).resyncing), [4, 5], 'whoever is done first')
   world.send({ type: 'repair' })
   t.strictSame(numbersOf(world.at(1).resyncing), [4, 5], 'and that is all')
+})
+
+t.test('a copy that does not follow its master is begun elsewhere', async (t) => {
+  const { world, master, others } = cluster(3)
+  world.kill(others[0]!)
+  world.pass(8000)
+  world.join(4)
+  world.join(5)
+  world.send({ type: 'repair' })
+  const [first] = numbersOf(world.at(1).resyncing) as [number]
+  const second = first === 4 ? 5 : 4
+  const tell = (by: number, target: number): void => {
+    const stuck = [
+      { container: containerId(1), target: server(target) },
+      { container: containerId(99), target: server(target) },
+    ]
+    world.send({ type: 'heartbeat', request: beat(by, 1, { stuck }) })
+    world.send({ type: 'repair' })
+  }
+  tell(master, first)
+  t.strictSame(numbersOf(world.at(1).resyncing), [first], 'not yet: it has just come')
+  world.pass(11_000)
+  tell(others[1]!, first)
+  t.strictSame(numbersOf(world.at(1).resyncing), [first], 'only the master can tell')
+  world.kill(first)
+  world.pass(4000)
+  tell(master, first)
+  t.strictSame(numbersOf(world.at(1).resyncing), [first], 'who is away for a while is waited for')
+  world.join(first, 2)
+  world.pass(11_000)
+  tell(master, first)
+  tell(master, first)
+  t.strictSame(numbersOf(world.at(1).resyncing), [4, 5], 'whoever is done first')
+  world.reconfigure(1, master, [], [second])
+  world.send({ type: 'repair' })
+  t.strictSame(numbersOf(world.at(1).resyncing), [], 'the other is not needed')
+  t.strictSame(discards(world), [{ type: 'discard', server: server(first), container: 1 }])
+})
+
+t.test('a replica that is found damaged', async (t) => {
+  const tell = (world: World, by: number, epoch: number, incarnation = 1): void => {
+    const damaged = [1, 99].map((id) => ({ container: containerId(id), epoch: epochOf(epoch) }))
+    world.send({ type: 'heartbeat', request: beat(by, incarnation, { damaged }) })
+  }
+
+  t.test('is counted on no more, although nothing is written', async (t) => {
+    const { world, master, others } = cluster(3)
+    const [one, other] = others as [number, number]
+    tell(world, one, 1)
+    t.match(world.at(1), { epoch: 2, master: server(master), resyncing: [server(one)] })
+    tell(world, one, 1)
+    t.equal(world.at(1).epoch, 2, 'once')
+    world.reconfigure(1, master, [], [one])
+    tell(world, one, 1)
+    t.strictSame(numbersOf(world.at(1).inSync), [1, 2, 3], 'what comes late says nothing of what was made anew')
+    tell(world, master, 3)
+    t.equal(world.at(1).epoch, 3, 'a master gives way by itself')
+    tell(world, other, 3)
+    tell(world, one, 4)
+    t.strictSame(numbersOf(world.at(1).inSync), [master])
+  })
+
+  t.test('stays the last of its set, and does not lead', async (t) => {
+    const { world, master, others } = cluster(3)
+    world.reconfigure(1, master, others, [])
+    world.join(master, 2, [1])
+    t.match(world.at(1), { epoch: 2, master: undefined, inSync: [server(master)] })
+    tell(world, master, 2, 2)
+    world.pass(3000)
+    t.match(world.at(1), { epoch: 2, master: undefined, inSync: [server(master)] })
+  })
 })
 
 t.test('a replica of a container that is no more', async (t) => {

@@ -53,6 +53,8 @@ export const beat = (
   sizes: [],
   resyncs: [],
   resyncsWaiting: 0,
+  stuck: [],
+  damaged: [],
   ...more,
 })
 

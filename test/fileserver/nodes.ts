@@ -77,7 +77,12 @@ export class Node {
         unsyncedBytesMax: 2 ** 20,
         retryMs: 50,
       },
-      resyncs: new Resyncs(systemClock, { resyncInBytesPerSecond: 0, resyncOutBytesPerSecond: 0, resyncsMax: 4 }),
+      resyncs: new Resyncs(systemClock, {
+        resyncInBytesPerSecond: 0,
+        resyncOutBytesPerSecond: 0,
+        resyncsMax: 4,
+        stuckAfterMs: 30_000,
+      }),
       ...(segmentBytes !== undefined && { segmentBytes }),
     }
     this.environment = environment

@@ -257,6 +257,8 @@ export const controlSamples: Samples<typeof control.calls> = {
       counters,
       resyncs,
       resyncsWaiting: 3,
+      stuck: [{ container: containerId(19), target: other }],
+      damaged: [{ container: containerId(18), epoch: epoch(8) }],
       sizes: [{ container: containerId(17), sizeBytes: 12_345 }],
     },
     reply: { handOver: [{ container: containerId(17), epoch: epoch(9) }] },

@@ -152,7 +152,7 @@ t.test('a replica that cannot be opened just now is not made anew either', async
   rmSync(state)
   mkdirSync(state)
   await new Promise((resolve) => setTimeout(resolve, 1200))
-  t.strictSame(a.replicas.registered().replicas, [{ container, epoch: 0 }], 'the CLDB counts on it still')
+  t.strictSame(a.replicas.registered(), [{ container, epoch: 0 }], 'the CLDB counts on it still')
   await nodes.configure(2, [a])
   t.equal(segmentFiles(a.directory).length, 1)
   rmSync(state, { recursive: true })
@@ -183,6 +183,8 @@ t.test('a replica that the disk does not read any more is made anew', async (t) 
     },
   })
   b.replica.dispatch({ type: 'rolledBack', last: s(0) })
+  await until(() => b.replicas.damaged().length > 0, 'it is found damaged')
+  t.strictSame(b.replicas.damaged(), [{ container, epoch: 1 }], 'its epoch is known from before')
   await write(a, { changes: [put('k', 'without b')] })
   await until(() => nodes.asked.some(({ add }) => add.includes(b.server)), 'it is made anew')
   await agree(a, b)
@@ -278,7 +280,8 @@ t.test('a replica that is given up counts as nothing, also where the disk does n
   })
   await t.rejects(b.replicas.giveUp(container, new Failure('CORRUPT', 'rotten')), /EIO/)
   Object.assign(disk, { save })
-  t.strictSame(b.replicas.registered(), { replicas: [], damaged: [container] })
+  t.strictSame(b.replicas.registered(), [])
+  t.strictSame(b.replicas.damaged(), [{ container, epoch: 1 }])
 })
 
 t.test('a discarded replica leaves nothing', async (t) => {
@@ -332,7 +335,7 @@ t.test('a replica that stopped is opened again only when nothing of it is at wor
   await new Promise((resolve) => setTimeout(resolve, 1200))
   t.notOk(a.replicas.holds(container))
   t.ok(
-    a.replicas.registered().replicas.some((held) => held.container === container),
+    a.replicas.registered().some((held) => held.container === container),
     'and counts as held meanwhile',
   )
   end()

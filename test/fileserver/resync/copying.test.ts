@@ -15,7 +15,7 @@ import { container, contents, flip, segmentFiles } from '../world.ts'
 const segmentBytes = 2 ** 20
 const recordBytes = 40_000
 /** No limits. */
-const free = { resyncInBytesPerSecond: 0, resyncOutBytesPerSecond: 0, resyncsMax: 4 }
+const free = { resyncInBytesPerSecond: 0, resyncOutBytesPerSecond: 0, resyncsMax: 4, stuckAfterMs: 30_000 }
 
 type World = { readonly nodes: Nodes; readonly a: Node; readonly b: Node; readonly c: Node }
 
@@ -193,6 +193,28 @@ t.test('writes do not wait for the throttle once they wait for the replica', asy
   while (!(await grow(a, 1).then(() => true, isChangingEpoch))) await pause(systemClock, 5)
   const tookMs = performance.now() - startMs
   t.ok(tookMs < 1000, `a write took ${Math.round(tookMs)} ms`)
+})
+
+t.test('a replica that does not follow for a while is told of, until it does', async (t) => {
+  const { nodes, a, b, c } = await world(t)
+  const stuckAfterMs = 300
+  Object.assign(a.environment, { resyncs: new Resyncs(systemClock, { ...free, stuckAfterMs }) })
+  const stuck = () => a.environment.resyncs.status().stuck
+  c.cut = true
+  const beganMs = performance.now()
+  await nodes.govern(2, [a, b], [c])
+  await serves(a)
+  await until(() => stuck().length > 0, 'it is told of')
+  t.ok(performance.now() - beganMs >= stuckAfterMs)
+  t.strictSame(stuck(), [{ container, target: c.server }])
+  c.cut = false
+  await until(() => stuck().length === 0, 'it follows')
+  await until(() => a.replica.location?.inSync.length === 3, 'it is in sync')
+  c.cut = true
+  await nodes.govern(10, [a, b], [c])
+  await until(() => stuck().length > 0, 'it is told of again')
+  await nodes.govern(20, [b, a], [c])
+  await until(() => stuck().length === 0, 'who leads no more tells nothing')
 })
 
 t.test('resyncs of different containers wait for nothing but the bound', async (t) => {

@@ -96,7 +96,12 @@ export class Server {
     // From numbers of its own: no other draw is shifted. Half of the rates are limited; all of a pool passes within seconds.
     const own = new Random(oscillator.wallOffsetMs)
     const rate = (): number => (own.chance(0.5) ? 0 : Math.floor(own.between(256 * 1024, 4 * 2 ** 20)))
-    this.#resyncLimits = { resyncInBytesPerSecond: rate(), resyncOutBytesPerSecond: rate(), resyncsMax: 2 }
+    this.#resyncLimits = {
+      resyncInBytesPerSecond: rate(),
+      resyncOutBytesPerSecond: rate(),
+      resyncsMax: 2,
+      stuckAfterMs: 4000,
+    }
   }
 
   /** What the process that runs has counted. */
