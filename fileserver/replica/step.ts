@@ -263,8 +263,9 @@ function advanced(replica: Replica): Step {
   const holdsAll = (other: Member): boolean =>
     other.joining && other.phase === 'live' && other.durable >= next.committed && other.appended >= next.received
   const add = next.role === 'master' ? next.members.filter(holdsAll).map((other) => other.server) : []
-  // A new epoch, even one that changes nothing, settles whether a lost member that was offered is in.
-  const unsettled = next.members.some((other) => other.offered && other.phase === 'lost')
+  // A new epoch, even one that changes nothing, settles whether a member that was offered and lost since is in. It counts until
+  // then: waited for, where it is back but has much to catch up with, nothing would be committed meanwhile.
+  const unsettled = next.members.some((other) => other.offered && !other.joining)
   if (!next.reconfiguring && (remove.length + add.length > 0 || unsettled)) {
     const members = next.members.map((other) => (add.includes(other.server) ? { ...other, offered: true } : other))
     next = { ...next, members, reconfiguring: true }

@@ -249,6 +249,20 @@ t.test('rule 8: a replica that may be in the next in-sync set counts until the e
   t.match(driven.core, { role: 'master', committed: 10 }, 'it was left out')
 })
 
+t.test(
+  'rule 8: one that was offered, is lost and comes back is not waited for: a new epoch is asked for',
+  async (t) => {
+    const driven = master([a, b], [d])
+    driven.matched(d, 1).caughtUp(d).acknowledged(1, d).failed(d)
+    driven.do({ type: 'retry' })
+    driven.matched(d, 1).appended(9).acknowledged(9, b)
+    t.equal(driven.core.committed, 1, 'it counts, and has yet to catch up')
+    driven.effects()
+    driven.do({ type: 'reconfigureFailed', epoch: e(5) })
+    t.strictSame(driven.effects(), [{ type: 'reconfigure', remove: [], add: [] }])
+  },
+)
+
 t.test('rule 8: one that failed before anybody was asked is not waited for', async (t) => {
   const driven = master([a, b], [d])
   driven.matched(d, 1).appended(5).caughtUp(d).failed(d).acknowledged(5, b)
