@@ -67,7 +67,8 @@ class SimulatedStore {
         )
         return new Promise((resolve) => {
           this.#timeline.after(tailMs - this.#timeline.nowMs, process, () => {
-            this.#apply(this.#underWay.shift()!)
+            // Where the process stood still, one may be heard of before those that are durable with it.
+            for (const done of this.#underWay.splice(0, this.#underWay.indexOf(changes) + 1)) this.#apply(done)
             resolve()
           })
         })

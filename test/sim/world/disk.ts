@@ -12,6 +12,8 @@ import type { Tally } from './tally.ts'
 import { type Process, processOver, type Timeline } from './timeline.ts'
 
 const sectorBytes = 512
+/** What a reader of a bad sector takes for lost with it: a page. */
+const pageBytes = 4096
 
 class Bytes {
   buffer: Buffer = Buffer.alloc(0)
@@ -169,8 +171,10 @@ export class SimulatedDisk {
    * @returns the file's path, or nothing when there is no such byte.
    */
   rot(within: (path: string) => number, unreadable: boolean): string | undefined {
+    // Of what is beyond `within` nothing may be lost with the page.
+    const whole = (bytes: number): number => (unreadable ? bytes - (bytes % pageBytes) : bytes)
     const candidates = [...this.#cached]
-      .map(([path, inode]) => ({ path, inode, end: Math.min(within(path), inode.durable.size) }))
+      .map(([path, inode]) => ({ path, inode, end: whole(Math.min(within(path), inode.durable.size)) }))
       .filter(({ end }) => end > 0)
     if (candidates.length === 0) return undefined
     const { path, inode, end } = this.#random.pick(candidates)
