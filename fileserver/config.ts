@@ -39,10 +39,10 @@ export const fileserverSettings = {
     min: 1024 * 1024,
   }),
   retryMs: natural('how often a replica that is not in sync is tried again', { default: 1000, min: 10 }),
-  resyncInBytesPerSecond: natural('the most that resync writes here, 0: no limit; it gives way to foreground load', {
+  resyncInBytesPerSecond: natural('what resync may write here, 0: no limit; it gives way to load, but ends even where writes are faster', {
     default: 0,
   }),
-  resyncOutBytesPerSecond: natural('the most that resync reads here, 0: no limit; it gives way to foreground load', {
+  resyncOutBytesPerSecond: natural('what resync may read here, 0: no limit; it gives way to load, but ends even where writes are faster', {
     default: 0,
   }),
   resyncsMax: natural(

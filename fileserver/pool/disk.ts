@@ -11,6 +11,7 @@
 import * as fs from 'node:fs'
 import { dirname, join } from 'node:path'
 import { Failure, isFailure } from '../../protocol/failures.ts'
+import { Removal } from './removal.ts'
 
 export type File = {
   readonly path: string
@@ -34,6 +35,7 @@ export type Disk = {
   readonly syncDirectory: (directory: string) => void
   /** The file opens at its first use; `create` makes it empty, now. */
   readonly open: (path: string, create: boolean) => File
+  /** The name is gone at once; the room that a large file held is free a moment later. */
   readonly remove: (path: string) => void
   readonly removeDirectory: (directory: string) => void
   /** The whole file, or nothing when there is none. */
@@ -66,6 +68,7 @@ export function realDisk(
 ): Disk {
   const open = new Set<RealFile>()
   const sync = { slow: 0 }
+  const removal = new Removal()
   const diskFailure = (error: unknown, unread?: string): Failure => {
     const code = (error as NodeJS.ErrnoException).code
     if (code !== undefined && mediaErrors.has(code)) failed(unread)
@@ -99,8 +102,13 @@ export function realDisk(
       }),
     syncDirectory: (directory) => once(() => syncDirectory(directory)),
     open: (path, create) => guard(() => new RealFile(path, create, shared)),
-    remove: (path) => guard(() => fs.rmSync(path, { force: true })),
-    removeDirectory: (directory) => guard(() => fs.rmSync(directory, { recursive: true, force: true })),
+    remove: (path) => guard(() => removal.remove(path)),
+    removeDirectory: (directory) =>
+      guard(() => {
+        const names = unlessMissing(() => fs.readdirSync(directory)) ?? []
+        for (const name of names) if (name.endsWith('.segment')) removal.remove(join(directory, name))
+        fs.rmSync(directory, { recursive: true, force: true })
+      }),
     load: (path) => guard(() => unlessMissing(() => fs.readFileSync(path))),
     save: (path, content) =>
       guard(() => {

@@ -129,7 +129,12 @@ function removeUnfinished(disk: Disk, containers: string): boolean {
     if (!isInstalling(disk, directory)) continue
     for (const name of disk.list(directory)) {
       if (!name.endsWith('.segment')) continue
-      disk.remove(`${directory}/${name}`)
+      const path = `${directory}/${name}`
+      const file = disk.open(path, false)
+      // The room is needed now, not a moment after the removal.
+      file.truncate(0)
+      file.close()
+      disk.remove(path)
       found = true
     }
   }
