@@ -82,6 +82,7 @@ export const faults = {
     const power = random.next()
     for (const server of cluster.servers) cluster.kill(server, random.chance(power))
     for (const server of cluster.servers) later(cluster, absenceMs(random), () => cluster.start(server))
+    if (cluster.cldb.process !== undefined && random.chance(0.3)) crashCldb(cluster, random)
     return true
   },
 
@@ -153,6 +154,23 @@ export const faults = {
     cluster.network.slow = { share: random.between(0.05, 0.5), mostMs: random.between(5, 400) }
     later(cluster, random.between(100, 3000), () => {
       cluster.network.slow = { share: 0.01, mostMs: 50 }
+    })
+    return true
+  },
+
+  /** Requests and answers. */
+  loseMessages: (cluster, random) => {
+    cluster.network.unsure.lost = random.between(0.005, 0.1)
+    later(cluster, random.between(100, 2000), () => {
+      cluster.network.unsure.lost = 0
+    })
+    return true
+  },
+
+  repeatMessages: (cluster, random) => {
+    cluster.network.unsure.repeated = random.between(0.01, 0.5)
+    later(cluster, random.between(100, 3000), () => {
+      cluster.network.unsure.repeated = 0
     })
     return true
   },
@@ -257,6 +275,7 @@ export type Plan = {
 const besideRot: readonly FaultName[] = [
   'breakConnections',
   'slowNetwork',
+  'repeatMessages',
   'wallClockJump',
   'slowDisk',
   'crashCldb',
@@ -302,6 +321,7 @@ export function heal(cluster: Cluster): void {
   cluster.timeline.note('everything is healed')
   cluster.network.healAll()
   cluster.network.slow = { share: 0.01, mostMs: 50 }
+  cluster.network.unsure = { lost: 0, repeated: 0 }
   const { cldb } = cluster
   if (cldb.process === undefined) cldb.start()
   Object.assign(cldb.process!, awake)

@@ -106,6 +106,8 @@ const wanted = [
   'messages held',
   'messages held one way',
   'messages overtaken',
+  'messages lost',
+  'messages repeated',
 ]
 
 t.test('a fixed set of seeds finds nothing wrong, and meets everything', async (t) => {

@@ -218,25 +218,31 @@ export class CldbNode {
         return
       }
       const wire = pack(call.request.write(request))
-      this.#network.post(client, server, () => {
+      const network = this.#network
+      const serve = (): void => {
         const handlers = this.#service!.handlers as unknown as Readonly<Record<string, AnyHandler>>
         const refuse = (error: unknown): void => {
           if (!isFailure(error) || isAssertion(error.cause)) this.#report('a call to the CLDB failed', error)
           const told = writeFailure(isFailure(error) ? error : new Failure('INTERNAL', 'failed unexpectedly'))
-          this.#network.post(server, client, () => settle(() => reject(readFailure(told))))
+          if (!network.loses()) network.post(server, client, () => settle(() => reject(readFailure(told))))
         }
         try {
           handlers[nameOf.get(call.number)!]!(call.request.read(unpack(wire), 'request'), { peer: client.name }).then(
             (reply) => {
               const packed = pack(call.reply.write(reply as R))
-              this.#network.post(server, client, () => settle(() => resolve(call.reply.read(unpack(packed), 'reply'))))
+              if (network.loses()) return
+              network.post(server, client, () => settle(() => resolve(call.reply.read(unpack(packed), 'reply'))))
             },
             refuse,
           )
         } catch (error) {
           refuse(error)
         }
-      })
+      }
+      // An administrator's word counts when it is said.
+      if (call.number !== control.calls.setMode.number && network.repeats())
+        network.post(client, server, serve, network.repeatMs())
+      if (!network.loses()) network.post(client, server, serve)
     })
   }
 }

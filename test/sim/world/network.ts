@@ -2,7 +2,8 @@
  * A simulated network: ordered lanes between processes, that are slow, stand still behind a partition, and break.
  *
  * What a lane carries arrives in order (TCP); different lanes overtake each other. A message to a process that is over is
- * lost. A partition, of one direction or both, holds messages back until it is healed, as TCP would send them again.
+ * lost. A partition, of one direction or both, holds messages back until it is healed, as TCP would send them again. Calls may
+ * also lose their request or their answer, and a request may come once more, later.
  */
 import type { Random } from './random.ts'
 import type { Process, Timeline } from './timeline.ts'
@@ -70,6 +71,8 @@ export class Network {
   readonly timeline: Timeline
   /** Share of messages that take long, and how long at most. */
   slow = { share: 0.01, mostMs: 50 }
+  /** Shares of messages that are lost, and of requests that arrive once more. */
+  unsure = { lost: 0, repeated: 0 }
   readonly #random: Random
   /** `from>to` */
   readonly #cut = new Set<string>()
@@ -83,6 +86,25 @@ export class Network {
   delayMs(): number {
     const { share, mostMs } = this.slow
     return this.#random.chance(share) ? this.#random.between(1, mostMs) : this.#random.between(0.05, 1)
+  }
+
+  loses(): boolean {
+    return this.#befalls(this.unsure.lost, 'messages lost')
+  }
+
+  repeats(): boolean {
+    return this.#befalls(this.unsure.repeated, 'messages repeated')
+  }
+
+  #befalls(share: number, name: string): boolean {
+    if (share === 0 || !this.#random.chance(share)) return false
+    this.timeline.tally.add(name)
+    return true
+  }
+
+  /** When a message that is repeated arrives again: others overtake it. */
+  repeatMs(): number {
+    return this.#random.between(0, 2000)
   }
 
   isCut(from: string, to: string): boolean {
@@ -120,7 +142,7 @@ export class Network {
   }
 
   /** One message on its own way: it overtakes and is overtaken. */
-  post(from: Process, to: Process, run: () => void): void {
-    new Lane(this, from, to).send(run)
+  post(from: Process, to: Process, run: () => void, delayMs = this.delayMs()): void {
+    new Lane(this, from, to).send(run, delayMs)
   }
 }

@@ -159,12 +159,17 @@ class Wire implements Connection {
       })
       const wire = pack(call.request.write(request as never))
       const payload = copied(options.payload ?? [])
-      const answer = (run: () => void): void =>
+      const network = this.#network
+      const answer = (run: () => void): void => {
+        if (network.loses()) return
         this.#back.send(() => {
           timer.cancel()
           if (this.#pending.delete(pending)) run()
         })
-      this.#there.send(() => this.#serve(call, wire, payload, options.timeoutMs, pending, answer))
+      }
+      const serve = (bytes: Payload) => (): void => this.#serve(call, wire, bytes, options.timeoutMs, pending, answer)
+      if (network.repeats()) network.post(this.client, this.server, serve(copied(payload)), network.repeatMs())
+      if (!network.loses()) this.#there.send(serve(payload))
     })
   }
 
