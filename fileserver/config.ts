@@ -39,12 +39,18 @@ export const fileserverSettings = {
     min: 1024 * 1024,
   }),
   retryMs: natural('how often a replica that is not in sync is tried again', { default: 1000, min: 10 }),
-  resyncInBytesPerSecond: natural('what resync may write here, 0: no limit; it gives way to load, but ends even where writes are faster', {
-    default: 0,
-  }),
-  resyncOutBytesPerSecond: natural('what resync may read here, 0: no limit; it gives way to load, but ends even where writes are faster', {
-    default: 0,
-  }),
+  resyncInBytesPerSecond: natural(
+    'what resync may write here, 0: no limit; it gives way to load, but ends even where writes are faster',
+    {
+      default: 0,
+    },
+  ),
+  resyncOutBytesPerSecond: natural(
+    'what resync may read here, 0: no limit; it gives way to load, but ends even where writes are faster',
+    {
+      default: 0,
+    },
+  ),
   resyncsMax: natural(
     'replicas that are brought up from here at a time, and twice as many to here: each keeps some MiB on its way',
     {
