@@ -51,7 +51,7 @@ export function followingHandlers(
 ): Handlers<typeof replication.calls> {
   /** Replicas that were made because a master asked, while the CLDB has not said that they should be: with what it says. */
   const unconfirmed = new Map<ContainerId, Promise<boolean>>()
-  /** The latest `follow` of each container. */
+  /** The latest `follow` of each container, or what it led to: each leads to one order, and a repeat of that comes too late. */
   const attempts = new Map<ContainerId, number>()
   let attempt = 0
 
@@ -151,6 +151,7 @@ export function followingHandlers(
           throw new Failure('BAD_MESSAGE', `cannot roll back to ${after}: committed is ${replica.core.committed}`)
         if (log.chainAt(after) !== Buffer.from(chain).readBigUInt64LE())
           throw new Failure('BAD_MESSAGE', `another chain at ${after}`)
+        begun(container)
       })
       return { reply: {} }
     },
@@ -196,21 +197,23 @@ export function followingHandlers(
     },
 
     install: async ({ container, epoch, attempt: asked, master, committed, segments, starts }) => {
+      let latest = asked
       const demand = (): void => {
         const replica = replicas.find(container)
         if (replica !== undefined) demandEpoch(replica, epoch)
-        demandLatest(container, asked)
+        demandLatest(container, latest)
       }
       demand()
       // Before what is here is disowned.
       demandRoom(environment, 0, true)
       await isNamed(container)
       demand()
+      latest = begun(container)
       const wanted = segments.map(({ first, sizeBytes, chain }) => {
         if (chain.length !== 8) throw new Failure('BAD_MESSAGE', 'a chain has 8 bytes')
         return { first, sizeBytes, chain: Buffer.from(chain).readBigUInt64LE() }
       })
-      await replicas.copy(container, { epoch, starts, committed }, wanted, sourceAt(master, container))
+      await replicas.copy(container, { epoch, starts, committed }, wanted, sourceAt(master, container), demand)
       return { reply: {} }
     },
 

@@ -145,15 +145,20 @@ export class Replicas {
     return this.get(container)
   }
 
-  /** Begins to make the replica anew, in its epoch, from its master's segments. What is here of them is used. */
+  /**
+   * Begins to make the replica anew, in its epoch, from its master's segments. What is here of them is used.
+   * @param demand throws when this is not wanted any more: then what is here stays.
+   */
   async copy(
     container: ContainerId,
     { epoch: of, starts, committed }: State,
     wanted: readonly SegmentInfo[],
     source: Source,
+    demand: () => void,
   ): Promise<void> {
     const environment = this.#environment
     await this.#stopCopy(container)
+    demand()
     if (this.#busy.has(container)) throw new Failure('NOT_READY', `container ${container} is being opened`)
     environment.resyncs.admit(container)
     let trusted: readonly SegmentInfo[] = []

@@ -62,8 +62,12 @@ function repairContainer(draft: Draft, id: ContainerId): void {
   relieve(draft, draft.containers.get(id)!, enough)
 }
 
-/** Its master says so, and not for its absence: who is away is waited for, and who has just come back needs a moment. */
+/**
+ * Its master says so, and not for its absence: who is away is waited for, and who has just come back needs a moment. The target
+ * of a move is not needed: another one would leave the disk that it was to fill as empty, for the next move.
+ */
 function isOutOfReach(draft: Draft, { container, master }: Container, member: ServerId): boolean {
+  if (draft.moves.get(container)?.target === member) return false
   const { state, sinceMs } = draft.servers.get(member)!
   const { stuck } = draft.servers.get(master!)!
   const isStuck = stuck.some((replica) => replica.container === container && replica.target === member)

@@ -127,7 +127,8 @@ function returned(draft: Draft, named: Container, id: ServerId, held: boolean, s
     vacate(draft, container)
     container = draft.containers.get(container.container)!
   }
-  if (!sameProcess && !held && container.inSync.includes(id)) container = writeOff(draft, container, id)
+  const lost = !sameProcess && !held && container.inSync.includes(id)
+  if (lost && container.inSync.length > 1) container = writeOff(draft, container, id)
   if (
     container.master === undefined ||
     (container.master !== id && draft.elections.get(container.container) !== undefined)
@@ -138,15 +139,20 @@ function returned(draft: Draft, named: Container, id: ServerId, held: boolean, s
   else draft.assign(container.master, container.container)
 }
 
-/** A member of the in-sync set has lost its replica: it is out of the set, but for the last one, which is not to lead. */
-function writeOff(draft: Draft, container: Container, member: ServerId): Container {
-  if (container.inSync.length > 1)
-    return draft.configure(container, {
-      inSync: container.inSync.filter((other) => other !== member),
-      resyncing: [...container.resyncing, member],
-    })
-  if (!draft.servers.get(member)!.missing.has(container.container)) draft.lacks(member, container.container)
-  return container
+/** A member of the in-sync set has lost its replica. */
+const writeOff = (draft: Draft, container: Container, member: ServerId): Container =>
+  draft.configure(container, {
+    inSync: container.inSync.filter((other) => other !== member),
+    resyncing: [...container.resyncing, member],
+  })
+
+/** Where no other member is there it stays in the set: its disk may be read again before they are back. */
+function spoiled(draft: Draft, container: Container, member: ServerId): void {
+  const { container: id, inSync } = container
+  const holds = (other: ServerId): boolean =>
+    other !== member && draft.isAlive(other) && !draft.servers.get(other)!.missing.has(id)
+  if (inSync.some(holds)) writeOff(draft, container, member)
+  else if (!draft.servers.get(member)!.missing.has(id)) draft.lacks(member, id)
 }
 
 export function heartbeat(draft: Draft, request: Request<'heartbeat'>): void {
@@ -173,8 +179,8 @@ export function heartbeat(draft: Draft, request: Request<'heartbeat'>): void {
   for (const { container: id, epoch } of request.damaged) {
     const container = draft.containers.get(id)
     // A master tells of its own. In another epoch the replica may have been made anew, or its master has found out.
-    if (container?.epoch === epoch && container.master !== request.server && container.inSync.includes(request.server))
-      writeOff(draft, container, request.server)
+    if (container?.epoch !== epoch || container.master === request.server) continue
+    if (container.inSync.includes(request.server)) spoiled(draft, container, request.server)
   }
   for (const { container: id, sizeBytes } of request.sizes) {
     const container = draft.containers.get(id)

@@ -9,6 +9,8 @@ import * as fs from 'node:fs'
 
 const largeBytes = 512 * 1024
 const laterMs = 100
+/** As many as are kept open: more are freed on the spot. */
+const heldMax = 256
 
 export class Removal {
   /** Descriptors of files without a name, but for the one that is being closed. */
@@ -17,7 +19,7 @@ export class Removal {
 
   /** The name is gone; no file by that name is no error. */
   remove(path: string): void {
-    const fd = opened(path)
+    const fd = this.#held.length < heldMax ? opened(path) : undefined
     try {
       fs.rmSync(path, { force: true })
     } finally {

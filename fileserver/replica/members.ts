@@ -231,12 +231,11 @@ export class Members {
     this.#spaces.delete(server)
     if (failure.failure === 'NO_SPACE' && !this.#waits(server))
       this.#refusedMs.set(server, environment.clock.monotonicMs() + noSpaceMs)
-    if (!member.inSync && !isFailure(failure, 'NO_SPACE', 'OVERLOADED')) {
-      // What was on its way fails for the first time now.
-      if ((turn?.progress.bytesPerSecond(environment.clock.monotonicMs()) ?? 0) > 0)
-        environment.resyncs.follows(container, server)
-      environment.resyncs.fails(container, server)
-    }
+    // What was on its way fails for the first time now.
+    const went = (turn?.progress.bytesPerSecond(environment.clock.monotonicMs()) ?? 0) > 0
+    const hasNoPlace = isFailure(failure, 'NO_SPACE', 'OVERLOADED')
+    if (went || hasNoPlace) environment.resyncs.follows(container, server)
+    if (!member.inSync && !hasNoPlace) environment.resyncs.fails(container, server)
     const fields = { container, epoch, server, failure: failure.message }
     environment.log[member.inSync ? 'warn' : 'debug'](fields, 'a replica does not follow')
     dispatch({ type: 'failed', epoch, server })

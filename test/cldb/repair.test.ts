@@ -17,6 +17,7 @@ function cluster(count: number): { world: World; master: number; others: readonl
   world.pass(300)
   return { world, master: numberOf(master)!, others: numbersOf(inSync).filter((number) => number !== numberOf(master)) }
 }
+const statusOf = (world: World, number: number) => world.state.servers.get(server(number))!.state
 const outside = (count: number, world: World): readonly number[] =>
   Array.from({ length: count }, (_, index) => index + 1).filter(
     (number) => !world.at(1).servers.some((member) => member.server === server(number)),
@@ -196,6 +197,21 @@ t.test('a replica that is found damaged', async (t) => {
     tell(world, other, 3)
     tell(world, one, 4)
     t.strictSame(numbersOf(world.at(1).inSync), [master])
+  })
+
+  t.test('stays in the set while the others are away, and does not lead', async (t) => {
+    const { world, master, others } = cluster(3)
+    const [one, other] = others as [number, number]
+    world.kill(master, other)
+    while (statusOf(world, other) === 'alive') world.pass(50)
+    tell(world, one, 1)
+    world.pass(3000)
+    t.equal(world.at(1).epoch, 1, 'nobody leads')
+    t.equal(world.at(1).inSync.length, 3)
+    world.join(master, 2, [1])
+    tell(world, one, 1)
+    world.pass(3000)
+    t.match(world.at(1), { master: server(master), resyncing: [server(one)] })
   })
 
   t.test('stays the last of its set, and does not lead', async (t) => {

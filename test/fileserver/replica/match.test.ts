@@ -222,3 +222,25 @@ t.test('what a follow led to is not done after another one, in the same epoch to
   await t.rejects(connection.call(install, copy, { timeoutMs: 1000 }), /CONFLICT/)
   t.equal(here.replica().last, 5)
 })
+
+t.test('what a follow led to is done once: a repeat that comes late does nothing', async (t) => {
+  const here = await world(t, '1x5', '1x5')
+  const [master] = here.nodes.all
+  const connection = here.nodes.connect(master!, here.node.server)
+  const { follow, rollback, install } = messages.replication.calls
+  const asked = { container, epoch: e(3) }
+  const begin = async () => (await connection.call(follow, asked, { timeoutMs: 1000 })).reply.attempt
+  const chain = Buffer.alloc(8)
+  chain.writeBigUInt64LE(here.log.chainAt(s(4))!)
+  const cut = { ...asked, attempt: await begin(), after: s(4), chain }
+  await connection.call(rollback, cut, { timeoutMs: 1000 })
+  t.equal(here.replica().last, 4)
+  await t.rejects(connection.call(rollback, cut, { timeoutMs: 1000 }), /CONFLICT/)
+  const attempt = await begin()
+  const copy = { ...asked, attempt, master: master!.server, committed: s(0), segments: [], starts: [] }
+  const [first, repeated] = await Promise.allSettled(
+    [1, 2].map(() => connection.call(install, copy, { timeoutMs: 1000 })),
+  )
+  t.equal(first!.status, 'fulfilled')
+  t.match(repeated, { status: 'rejected', reason: /CONFLICT/ })
+})
