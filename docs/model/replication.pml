@@ -377,7 +377,7 @@ inline register(r) {
 
 /* Compare and set at the CLDB, at the master's request: lost members out, offered ones in, or only a new epoch. */
 #define changes(m, f) ((has(inSync[m], f) && phase[of(m, f)] == lost) || offered[of(m, f)])
-#define unsettled(m, f) (offered[of(m, f)] && phase[of(m, f)] == lost)
+#define unsettled(m, f) (offered[of(m, f)] && phase[of(m, f)] != joining)
 inline reconfigure(m, f) {
   d_step {
     mayConfigure(m) && currentEpoch < EPOCHS && changes(m, f) -> printf("epoch %d: %d changes the place of %d\n", currentEpoch + 1, m, f); configure(m, currentInSync ^ only(f))
