@@ -1,8 +1,8 @@
 /**
  * Answers a master's calls (protocol/messages/replication.ts) for the replicas of this pool.
  *
- * Driver. The rule for every call but those that read (`piece`, `sums`, `segment`): a lower epoch than the replica's own
- * is refused, a higher one is stored before anything else is done.
+ * Driver. The rule for every call but those that read or mend (`piece`, `sums`, `mend`, `segment`): a lower epoch than the
+ * replica's own is refused, a higher one is stored before anything else is done.
  */
 import { pause } from '../protocol/cluster/backoff.ts'
 import { Failure, isFailure } from '../protocol/failures.ts'
@@ -14,6 +14,7 @@ import type { Environment } from './replica/environment.ts'
 import type { ContainerReplica } from './replica/replica.ts'
 import type { Replicas } from './replicas.ts'
 import { type Source, sumsOf } from './resync/copying.ts'
+import { mendSegment } from './scrub/mend.ts'
 
 /** A piece may wait for its turn at the source: it takes so many times as long as another call. */
 const patience = 4
@@ -103,6 +104,10 @@ export function followingHandlers(
           { timeoutMs },
         )
         return Buffer.concat(payload)
+      },
+      mend: async (first) => {
+        const connection = await connect(master, limits.replicaTimeoutMs)
+        await connection.call(replication.calls.mend, { container, first }, { timeoutMs })
       },
     }
   }
@@ -242,6 +247,17 @@ export function followingHandlers(
       const { log } = replicas.get(container).storage
       const sums = await sumsOf((into, offset) => log.readSegmentLater(first, into, offset), sizeBytes)
       return { reply: {}, payload: [sums] }
+    },
+
+    mend: async ({ container, first }) => {
+      const replica = replicas.get(container)
+      const { core, location, storage } = replica
+      const { inSync = [], resyncing = [] } = location ?? {}
+      const demand = (): void => {
+        if (replica.stopped !== undefined) throw new Failure('NOT_READY', `container ${container} is being reopened`)
+      }
+      await mendSegment(environment, storage.log, first, core.committed, [...inSync, ...resyncing], demand)
+      return { reply: {} }
     },
 
     segment: async ({ container, first, offset, length }) => {

@@ -30,6 +30,8 @@ export type Source = {
   readonly piece: (first: Sequence, offset: number, into: Buffer) => Promise<Payload>
   /** The sum of each block of the segment's first `sizeBytes`. */
   readonly sums: (first: Sequence, sizeBytes: number) => Promise<Uint8Array>
+  /** Has the segment mended there, as far as it can be. */
+  readonly mend: (first: Sequence) => Promise<unknown>
 }
 
 export type CopyOptions = {
@@ -145,9 +147,11 @@ export class Copying {
         const theirs = await source.sums(first, sizeBytes)
         const ours = await sumsOf((into, offset) => file.readLater(into, offset), sizeBytes)
         const runs = missingRuns(ours, theirs, sizeBytes, this.#sizes.fetchBytes)
-        if (runs.length === 0 || attempt === attemptsMax)
+        if (attempt === attemptsMax)
           throw new Failure('CORRUPT', `segment ${first} as the master has it is damaged, or is another one`)
-        await this.#fetch(segment, file, runs)
+        // What is not whole here although it is as there is damaged there.
+        if (runs.length === 0) await source.mend(first)
+        else await this.#fetch(segment, file, runs)
       }
       // What was here already was nothing to do.
       this.totalBytes -= sizeBytes - (this.doneBytes - before)

@@ -99,6 +99,8 @@ export const replication = {
     ),
     /** Payload: the xxh64 of each 64 KiB of the first `sizeBytes` of a segment file. */
     sums: call(0x0209, message({ container, first: sequenceShape, sizeBytes: natural() }), nothing),
+    /** By the target of a copy: the segment is damaged at its source. Answered when what can be mended there is mended. */
+    mend: call(0x020a, message({ container, first: sequenceShape }), nothing),
     /** Payload: the bytes [offset, offset + length) of a segment file, short at its end. For read repair. */
     segment: call(
       0x0206,

@@ -226,6 +226,7 @@ export const replicationSamples: Samples<typeof replication.calls> = {
     reply: {},
   },
   sums: { request: { container: containerId(17), first: sequence(1), sizeBytes: 2 ** 26 }, reply: {} },
+  mend: { request: { container: containerId(17), first: sequence(1) }, reply: {} },
   segment: {
     request: { container: containerId(17), first: sequence(1), offset: 4096, length: 8_388_608 },
     reply: {},

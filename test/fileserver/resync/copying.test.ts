@@ -79,6 +79,18 @@ t.test('one damaged block costs one block', async (t) => {
   await like(t, again, a)
 })
 
+t.test('what is damaged at the source of a copy is mended there first', async (t) => {
+  const { nodes, a, b, c } = await world(t)
+  await nodes.govern(2, [a], [b])
+  await isIn(a, b)
+  flip(join(a.directory, segmentFiles(a.directory)[2]!), 500_000)
+  await nodes.govern(9, [a, b], [c])
+  await isIn(a, c)
+  t.equal(a.environment.counters.repairedBlocks, 1)
+  await like(t, a, c)
+  await like(t, a, b)
+})
+
 t.test('a copy that ends early goes on where it was, whoever of the two it was that died, and whenever', async (t) => {
   const { nodes, a, b } = await world(t)
   const whole = a.replica.storage.log.sizeBytes

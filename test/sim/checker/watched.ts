@@ -56,6 +56,7 @@ export function watched(
     installed: handlers.installed,
     piece: handlers.piece,
     sums: handlers.sums,
+    mend: handlers.mend,
     segment: handlers.segment,
   }
 }
