@@ -4,8 +4,8 @@
  * Pure. Containers with the fewest live copies come first. One is touched only while its master is alive, so a change
  * can never take away the last live copy. A replica that leaves by plan (its server drains, or it is moved) does not
  * count as one that is there, but is dropped only once as many live in-sync copies are elsewhere as are wanted. A copy
- * whose server has become full, or does not follow its master, is begun elsewhere too. What cannot be done now (no server has room, or each is busy with
- * other copies) stays in the queue.
+ * whose server has become full, or does not follow its master, is begun elsewhere too. What cannot be done now (no server
+ * has room, or each is busy with other copies) stays in the queue.
  */
 import type { ContainerId, ServerId } from '../../protocol/ids.ts'
 import type { Volume } from '../../protocol/messages/attributes.ts'
