@@ -38,6 +38,8 @@ export type ServerState = 'unknown' | 'alive' | 'silent' | 'dead'
 
 export type Server = {
   readonly record: ServerRecord
+  /** The number of its process's registration that is in force; 0: none is. */
+  readonly attempt: number
   readonly state: ServerState
   /** When the server came into this state. */
   readonly sinceMs: number
@@ -170,6 +172,7 @@ export const leaseMargin = 1.2
 /** What a server is before it is heard. */
 export const unheard = (record: ServerRecord, nowMs: number): Server => ({
   record,
+  attempt: 0,
   state: 'unknown',
   sinceMs: nowMs,
   heardMs: nowMs,

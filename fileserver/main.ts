@@ -9,7 +9,7 @@ import { connectCldb } from '../protocol/cluster/cldb.ts'
 import { Connections } from '../protocol/cluster/connections.ts'
 import { openContainers } from '../protocol/cluster/containers.ts'
 import { Failure } from '../protocol/failures.ts'
-import { type ContainerId, type ServerId, serverId } from '../protocol/ids.ts'
+import { type ServerId, serverId } from '../protocol/ids.ts'
 import { logger } from '../protocol/logging.ts'
 import type { Location } from '../protocol/messages/attributes.ts'
 import { control, zeroCounters } from '../protocol/messages/control.ts'
@@ -119,25 +119,19 @@ export async function startFileserver(config: FileserverConfig): Promise<Running
   )
   await replicas.openAll()
   const reclaim = new Reclaim(environment, containers)
-  const locate = async (container: ContainerId): Promise<Location | undefined> => {
-    const { locations } = await cldb.call(control.calls.locate, { containers: [container] }, controlTimeoutMs)
-    for (const location of locations) learn(location)
-    return locations[0]
-  }
-  const isNamed = async (container: ContainerId): Promise<boolean> => {
-    const location = await locate(container)
-    return [...(location?.inSync ?? []), ...(location?.resyncing ?? [])].includes(identity.server)
-  }
   const scrubber = new Scrubber({
     environment,
     replicas,
     bytesPerSecond: config.scrubBytesPerSecond,
     againAfterMs: config.scrubAgainAfterMs,
-    locate,
+    locate: (container) => membership.locate(container),
   })
   const listener = await transport.listen(config.listen, [
     served(files, fileHandlers(environment, replicas, cldb, reclaim)),
-    served(replication, followingHandlers(environment, replicas, isNamed)),
+    served(
+      replication,
+      followingHandlers(environment, replicas, (container) => membership.isNamed(container)),
+    ),
     served(maintenance, maintenanceHandlers(replicas, scrubber)),
   ])
   const address = config.advertise === '' ? listener.address : config.advertise

@@ -17,6 +17,7 @@ import type { Replicas } from './replicas.ts'
 const { register, heartbeat } = control.calls
 const sizesMax = 1000
 const registerTimeoutMs = 3_000
+const locateTimeoutMs = 2_000
 const againMs = 200
 
 export type Presence = {
@@ -35,6 +36,7 @@ export class Membership {
   readonly #sizes = new Map<ContainerId, number>()
   #leasedUntilMs = Number.NEGATIVE_INFINITY
   #leaseMs = 0
+  #attempt = 0
   #subscription: Subscription | undefined
   /** The first assignments of the subscription are carried out. */
   #heard = false
@@ -70,6 +72,23 @@ export class Membership {
     return cluster
   }
 
+  /**
+   * What the CLDB says of a container; from then on its servers can be reached. @throws Failure NOT_READY before the CLDB has
+   * taken up our registration: it may then name us without knowing what we have made since, and nobody would ever remove that.
+   */
+  async locate(container: ContainerId): Promise<Location | undefined> {
+    if (!this.#heard) throw new Failure('NOT_READY', 'the CLDB has not heard of this process yet')
+    const { locations } = await this.#cldb.call(control.calls.locate, { containers: [container] }, locateTimeoutMs)
+    for (const location of locations) this.#onLocation(location)
+    return locations[0]
+  }
+
+  /** Whether a container's configuration names this server. @throws Failure as `locate` does. */
+  async isNamed(container: ContainerId): Promise<boolean> {
+    const location = await this.locate(container)
+    return [...(location?.inSync ?? []), ...(location?.resyncing ?? [])].includes(this.#environment.self)
+  }
+
   close(): void {
     this.#closed = true
     this.#subscription?.close()
@@ -86,7 +105,14 @@ export class Membership {
       try {
         const replicas = this.#replicas.registered()
         const damaged = this.#replicas.damaged().map(({ container }) => container)
-        const request = { ...this.#presence, ...disk.space(), server: self, replicas, damaged }
+        const request = {
+          ...this.#presence,
+          ...disk.space(),
+          server: self,
+          attempt: ++this.#attempt,
+          replicas,
+          damaged,
+        }
         const reply = await this.#cldb.call(register, request, registerTimeoutMs)
         this.#leaseMs = reply.leaseMs
         this.#sizes.clear()

@@ -19,7 +19,7 @@ const serversMax = 10_000
 const retiredMax = 16
 
 export function register(draft: Draft, request: Registration): void {
-  const { server, incarnation } = request
+  const { server, incarnation, attempt } = request
   if (request.cluster !== '' && request.cluster !== draft.state.meta.cluster)
     throw new Failure('WRONG_CLUSTER', `storage pool ${server} belongs to cluster ${request.cluster}`)
   demandKnown(draft, request)
@@ -29,8 +29,15 @@ export function register(draft: Draft, request: Registration): void {
     throw new Failure('OVERLOADED', `there are ${serversMax} servers already`)
   if (known?.retired.includes(incarnation))
     throw new Failure('CONFLICT', `a later process of server ${server} has registered`)
+  if (known !== undefined && attempt <= latestAttempt(known, incarnation)) return
   if (known === undefined || known.record.incarnation === incarnation) welcome(draft, request, known)
   else draft.servers.set(server, { ...known, pending: request })
+}
+
+/** Of an earlier one we know more than it lists. */
+function latestAttempt({ record, attempt, pending }: Server, incarnation: number): number {
+  if (pending?.incarnation === incarnation) return pending.attempt
+  return record.incarnation === incarnation ? attempt : 0
 }
 
 /**
@@ -60,7 +67,7 @@ export function confirm(draft: Draft, id: ServerId, incarnation: number): void {
 
 /** The server is alive, as the process that registers and with what it holds. */
 function welcome(draft: Draft, request: Registration, known: Server | undefined): void {
-  const { server: id, incarnation, topology, address, capacityBytes, freeBytes } = request
+  const { server: id, incarnation, attempt, topology, address, capacityBytes, freeBytes } = request
   const sameProcess = known?.record.incarnation === incarnation
   const over = known === undefined || sameProcess ? [] : [known.record.incarnation]
   const held = new Set(request.replicas.map((replica) => replica.container))
@@ -70,6 +77,7 @@ function welcome(draft: Draft, request: Registration, known: Server | undefined)
   draft.servers.set(id, {
     ...(known ?? unheard(record, draft.nowMs)),
     record: unchanged ? known.record : record,
+    attempt,
     state: 'alive',
     sinceMs: known?.state === 'alive' ? known.sinceMs : draft.nowMs,
     heardMs: draft.nowMs,

@@ -120,13 +120,17 @@ export const volumeStatusShape = message({
 export const control = {
   name: 'holdfast.Cldb',
   calls: {
-    /** `cluster` is empty for a new storage pool, which then takes the id in the reply. WRONG_CLUSTER otherwise. */
+    /**
+     * `cluster` is empty for a new storage pool, which then takes the id in the reply. WRONG_CLUSTER otherwise. `attempt` counts
+     * the registrations of this process: what is repeated, or comes after a later one, changes nothing.
+     */
     register: call(
       0x0301,
       message({
         cluster: text(64),
         server,
         incarnation,
+        attempt: natural(),
         topology: text(1024),
         address: addressShape,
         capacityBytes: natural(),

@@ -36,6 +36,23 @@ t.test('registration', async (t) => {
   t.equal(register({ incarnation: 1 }), 'CONFLICT', 'for ever')
 })
 
+t.test('a registration that is repeated, or comes after a later one of its process, changes nothing', async (t) => {
+  const { world } = cluster(4)
+  const stray = (): boolean => world.state.strays.size > 0
+  const outsider = [1, 2, 3, 4].find((number) => !world.at(1).inSync.includes(server(number)))!
+  const early = registration(outsider, 1)
+  world.send({ type: 'register', request: registration(outsider, 1, [1]) })
+  t.ok(stray(), 'it holds what no configuration names')
+  world.send({ type: 'register', request: early })
+  t.ok(stray(), 'and what it said before, when it did not, is not asked for')
+  const next = [registration(outsider, 2), registration(outsider, 2, [1])] as const
+  for (const request of next.toReversed()) world.send({ type: 'register', request })
+  world.send({ type: 'heartbeat', request: beat(outsider, 2) })
+  t.ok(stray(), 'nor of a process that was not heard otherwise')
+  world.send({ type: 'register', request: registration(outsider, 2) })
+  t.notOk(stray(), 'a later one tells what is true')
+})
+
 t.test('heartbeats', async (t) => {
   const world = new World()
   const heartbeat = (incarnation: number) => world.refusal({ type: 'heartbeat', request: beat(1, incarnation) })

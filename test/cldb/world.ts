@@ -21,6 +21,8 @@ const counters = zeroCounters()
 /** `1` is server 0000000000000001. */
 export const server = (number: number): ServerId => serverId(number.toString(16).padStart(16, '0'))
 
+let attempts = 0
+
 export const registration = (
   number: number,
   incarnation: number,
@@ -30,6 +32,7 @@ export const registration = (
   cluster: '',
   server: server(number),
   incarnation,
+  attempt: ++attempts,
   topology: `/rack${number}/node`,
   address: `127.0.0.1:${7000 + number}`,
   capacityBytes: 1e12,

@@ -26,6 +26,7 @@ t.test('a replica that is made while its server registers again is told to the C
         known = true
         return { cluster: 'a', leaseMs: 1000, heartbeatMs: 10 }
       }
+      if (call === control.calls.locate) return { locations: [nodes.location(1, [node!])] }
       if (known) return { handOver: [] }
       // The answer that makes it register again comes just after what it is to do.
       assign({ locations: [nodes.location(1, [node!])], discard: [] })
@@ -47,6 +48,10 @@ t.test('a replica that is made while its server registers again is told to the C
     told[1]!.replicas.map((replica) => replica.container),
     [container],
   )
+  await t.rejects(membership.isNamed(container), /not heard/, 'what it lists is on its way')
+  assign({ locations: [], discard: [] })
+  await until(() => membership.leased, 'the CLDB has taken that up')
+  t.ok(await membership.isNamed(container))
   assign({ locations: [], discard: [container] })
   await until(() => !replicas.holds(container), 'the last stream is listened to')
 })

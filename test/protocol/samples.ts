@@ -239,6 +239,7 @@ export const controlSamples: Samples<typeof control.calls> = {
       cluster: '',
       server,
       incarnation: 2 ** 40,
+      attempt: 3,
       topology: '/rack1/node3',
       address: '10.0.0.1:7001',
       capacityBytes: 2 ** 42,

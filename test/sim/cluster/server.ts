@@ -24,7 +24,7 @@ import { connectCldb } from '../../../protocol/cluster/cldb.ts'
 import { Connections } from '../../../protocol/cluster/connections.ts'
 import { openContainers } from '../../../protocol/cluster/containers.ts'
 import { Failure, isFailure } from '../../../protocol/failures.ts'
-import { type ContainerId, type ServerId, serverId } from '../../../protocol/ids.ts'
+import { type ServerId, serverId } from '../../../protocol/ids.ts'
 import type { Log } from '../../../protocol/logging.ts'
 import type { Location } from '../../../protocol/messages/attributes.ts'
 import { control, zeroCounters } from '../../../protocol/messages/control.ts'
@@ -223,18 +223,16 @@ export class Server {
     this.leased = () => false
     await replicas.openAll()
     const reclaim = new Reclaim(environment, containers)
-    const locate = async (container: ContainerId): Promise<Location | undefined> => {
-      const { locations } = await cldb.call(control.calls.locate, { containers: [container] }, controlTimeoutMs)
-      for (const location of locations) learn(location)
-      return locations[0]
-    }
-    const isNamed = async (container: ContainerId): Promise<boolean> => {
-      const location = await locate(container)
-      return [...(location?.inSync ?? []), ...(location?.resyncing ?? [])].includes(identity.server)
-    }
-    const scrubber = new Scrubber({ environment, replicas, ...scrub, locate })
+    const presence = { address: this.address, topology: `/rack/${this.name}`, incarnation, cluster: identity.cluster }
+    const membership = new Membership(environment, cldb, replicas, presence, learn)
+    const scrubber = new Scrubber({
+      environment,
+      replicas,
+      ...scrub,
+      locate: (container) => membership.locate(container),
+    })
     const ofFiles = fileHandlers(environment, replicas, cldb, reclaim)
-    const ofMasters = followingHandlers(environment, replicas, isNamed)
+    const ofMasters = followingHandlers(environment, replicas, (container) => membership.isNamed(container))
     wires.listen(this.address, process, [
       served(files, mutation?.files?.(ofFiles, replicas) ?? ofFiles),
       served(
@@ -248,8 +246,6 @@ export class Server {
       ),
       served(maintenance, maintenanceHandlers(replicas, scrubber)),
     ])
-    const presence = { address: this.address, topology: `/rack/${this.name}`, incarnation, cluster: identity.cluster }
-    const membership = new Membership(environment, cldb, replicas, presence, learn)
     this.leased = environment.leased
     const tick = (): void => {
       for (const replica of replicas.all()) touched(replica).tick()
