@@ -14,7 +14,6 @@ import type { Environment } from './replica/environment.ts'
 import type { ContainerReplica } from './replica/replica.ts'
 import type { Replicas } from './replicas.ts'
 import { type Source, sumsOf } from './resync/copying.ts'
-import { mendSegment } from './scrub/mend.ts'
 
 /** A piece may wait for its turn at the source: it takes so many times as long as another call. */
 const patience = 4
@@ -250,13 +249,7 @@ export function followingHandlers(
     },
 
     mend: async ({ container, first }) => {
-      const replica = replicas.get(container)
-      const { core, location, storage } = replica
-      const { inSync = [], resyncing = [] } = location ?? {}
-      const demand = (): void => {
-        if (replica.stopped !== undefined) throw new Failure('NOT_READY', `container ${container} is being reopened`)
-      }
-      await mendSegment(environment, storage.log, first, core.committed, [...inSync, ...resyncing], demand)
+      await replicas.get(container).damage.mend(first)
       return { reply: {} }
     },
 

@@ -33,6 +33,7 @@ export class ContainerReplica {
   readonly container: ContainerId
   readonly storage: Storage
   readonly unrecorded = new Unrecorded()
+  readonly damage: Damage
   /** Why the replica stopped. */
   stopped: Error | undefined
   location: Location | undefined
@@ -42,7 +43,6 @@ export class ContainerReplica {
   readonly #answers = new Answers()
   readonly #members: Members
   readonly #batching: Batching
-  readonly #damage: Damage
   #core: Replica
   #unsyncedSinceMs: number | undefined
   #syncing = false
@@ -82,7 +82,7 @@ export class ContainerReplica {
       released: () => this.#batching.resume(),
       broken: (error) => this.#broken(error),
     })
-    this.#damage = damageOf(environment, log, {
+    this.damage = damageOf(environment, log, {
       location: () => this.location,
       committed: () => this.#core.committed,
       demand: () => this.#demandOpen(),
@@ -222,7 +222,7 @@ export class ContainerReplica {
   /** The same where it is known in which places of the log they stand. */
   readExtents(extents: readonly Extent[], offset: number, length: number): Reading | Promise<Reading> {
     this.#write()
-    return readObject(this.storage.log, extents, offset, length, this.#damage)
+    return readObject(this.storage.log, extents, offset, length, this.damage)
   }
 
   /** What is gathered is written before anything is read: a failure is this replica's, and not the reader's. */

@@ -29,6 +29,9 @@ import { container, e, type Place, place, type Wanted } from './world.ts'
 
 type Handler = (request: unknown, payload: Payload, context: object) => unknown
 
+/** Resync as fast as it goes. */
+export const unlimited = { resyncInBytesPerSecond: 0, resyncOutBytesPerSecond: 0, resyncsMax: 4, stuckAfterMs: 30_000 }
+
 export type Asked = {
   readonly server: ServerId
   readonly remove: readonly ServerId[]
@@ -77,12 +80,7 @@ export class Node {
         unsyncedBytesMax: 2 ** 20,
         retryMs: 50,
       },
-      resyncs: new Resyncs(systemClock, {
-        resyncInBytesPerSecond: 0,
-        resyncOutBytesPerSecond: 0,
-        resyncsMax: 4,
-        stuckAfterMs: 30_000,
-      }),
+      resyncs: new Resyncs(systemClock, unlimited),
       ...(segmentBytes !== undefined && { segmentBytes }),
     }
     this.environment = environment
