@@ -170,8 +170,9 @@ export function followingHandlers(
         const bytes = payloadBytes(payload)
         demandRoom(environment, bytes, resync)
         if (resync) environment.resyncs.admit(container)
-        else environment.resyncs.foreground(bytes)
-        replica.receive(payload, bytes)
+        // The beginnings of epochs, of which resync makes many, are no load that it gives way to.
+        const operates = replica.receive(payload, bytes)
+        if (!resync && operates) environment.resyncs.foreground(bytes)
         if (resync) {
           environment.counters.resyncBytes += bytes
           waitMs = environment.resyncs.receives(bytes)
@@ -210,7 +211,8 @@ export function followingHandlers(
       demand()
       // Before what is here is disowned.
       demandRoom(environment, 0, true)
-      await isNamed(container)
+      if (!(await isNamed(container)))
+        throw new Failure('STALE_EPOCH', `no replica of container ${container} should be here`)
       demand()
       latest = begun(container)
       const wanted = segments.map(({ first, sizeBytes, chain }) => {

@@ -103,15 +103,12 @@ export class Membership {
     for (;;) {
       const sentMs = clock.monotonicMs()
       try {
-        const replicas = this.#replicas.registered()
-        const damaged = this.#replicas.damaged().map(({ container }) => container)
         const request = {
           ...this.#presence,
           ...disk.space(),
           server: self,
           attempt: ++this.#attempt,
-          replicas,
-          damaged,
+          ...this.#replicas.registered(),
         }
         const reply = await this.#cldb.call(register, request, registerTimeoutMs)
         this.#leaseMs = reply.leaseMs

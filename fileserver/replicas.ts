@@ -85,11 +85,18 @@ export class Replicas {
     return this.#replicas.has(container)
   }
 
-  /** What is here for the CLDB to count on, with the epochs that are known: also what is only to be opened later. */
-  registered(): { container: ContainerId; epoch: Epoch }[] {
+  /**
+   * What is here. The CLDB counts on `replicas`, with the epochs that are known: also on what is only to be opened later. One
+   * that was made empty and has followed in no epoch yet may take the place of one that was lost: nobody can count on it.
+   */
+  registered(): { replicas: { container: ContainerId; epoch: Epoch }[]; damaged: ContainerId[] } {
     const open = [...this.#replicas.values()].map(({ container, core }) => ({ container, epoch: core.epoch }))
     const later = [...this.#waiting.keys()].map((container) => ({ container, epoch: epoch(0) }))
-    return [...open, ...later]
+    const empty = open.filter((replica) => replica.epoch === 0).map(({ container }) => container)
+    return {
+      replicas: [...open.filter((replica) => replica.epoch > 0), ...later],
+      damaged: [...this.#damaged.keys(), ...empty],
+    }
   }
 
   /** What is on the disk and counts as nothing, with the epochs that are known. */
@@ -114,7 +121,12 @@ export class Replicas {
         void this.#resign(container, location.epoch, { lost: true })
         return
       }
-      await this.#make(container, epoch(0))
+      try {
+        await this.#make(container, epoch(0))
+      } catch (error) {
+        if (isFailure(error)) void this.#resign(container, location.epoch, { lost: true })
+        throw error
+      }
     }
     const replica = this.#replicas.get(container)
     if (replica !== undefined) this.#tell(replica, location)
@@ -166,6 +178,8 @@ export class Replicas {
       const old = this.get(container)
       await this.#exclusively(container, async () => {
         trusted = old.storage.log.manifest()
+        // It is here all the time, for whoever lists what is.
+        this.#damaged.set(container, of)
         await this.#close(old, new Failure('NOT_READY', `container ${container} is being copied`))
         this.#disown(container, of)
       })
@@ -262,12 +276,14 @@ export class Replicas {
     await this.#exclusively(container, async () => {
       const { disk, index } = this.#environment
       const replica = this.#replicas.get(container)
+      // Until the last of it has gone: what is left after a failure is listed, and discarded again.
+      this.#damaged.set(container, replica?.core.epoch ?? this.#damaged.get(container) ?? epoch(0))
+      this.#waiting.delete(container)
       if (replica !== undefined)
         await this.#close(replica, new Failure('NOT_MASTER', `container ${container} was discarded`))
-      this.#damaged.delete(container)
-      this.#waiting.delete(container)
       disk.removeDirectory(this.#options(container).directory)
       await ContainerIndex.clear(index, container)
+      this.#damaged.delete(container)
     })
   }
 

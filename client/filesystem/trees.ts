@@ -4,7 +4,7 @@
  * None of it is atomic. A tree is walked by fid, so that nobody can lead it elsewhere by a rename or a symlink.
  */
 import { Failure, isFailure } from '../../protocol/failures.ts'
-import type { Fid } from '../../protocol/ids.ts'
+import { type Fid, formatFid } from '../../protocol/ids.ts'
 import type { FileHandle } from '../handle/file-handle.ts'
 import { inFlightMax, pieceBytes, pipelined } from '../handle/transfer.ts'
 import { changes } from './changes.ts'
@@ -21,13 +21,13 @@ const listingsMax = 16
 export async function removeTree(session: Session, holder: Fid, name: Uint8Array, directory: Fid): Promise<void> {
   const { operations, caller, walk } = session
   for (let listing = 1; ; listing++) {
-    await removeEntries(session, directory)
     try {
+      await removeEntries(session, directory)
       await operations.remove(caller, holder, name, 'directory')
       walk.forget(holder, name)
       return
     } catch (error) {
-      if (isFailure(error, 'NOT_FOUND')) return
+      if (isFailure(error, 'NOT_FOUND', 'STALE')) return
       if (!isFailure(error, 'NOT_EMPTY') || listing === listingsMax) throw error
     }
   }
@@ -48,8 +48,13 @@ async function removeEntries(session: Session, directory: Fid): Promise<void> {
 }
 
 async function removeEntry(session: Session, holder: Fid, { name, fid, kind }: Listed): Promise<void> {
-  if (kind === 'directory' && fid !== undefined) return await removeTree(session, holder, name, fid)
   try {
+    if (kind === 'directory' && fid !== undefined) {
+      // It was listed a while ago: one that has been moved elsewhere since is not to be emptied there.
+      const { attributes } = await session.operations.lookup(session.caller, holder, name)
+      if (formatFid(attributes.fid) === formatFid(fid)) await removeTree(session, holder, name, fid)
+      return
+    }
     await session.operations.remove(session.caller, holder, name, 'file')
     session.walk.forget(holder, name)
   } catch (error) {

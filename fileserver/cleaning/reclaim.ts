@@ -6,7 +6,7 @@
  */
 import type { Containers } from '../../protocol/cluster/containers.ts'
 import { isFailure } from '../../protocol/failures.ts'
-import { type ClientId, type ContainerId, clientId, type Epoch } from '../../protocol/ids.ts'
+import { type ClientId, type ContainerId, clientId, type Epoch, type Inode } from '../../protocol/ids.ts'
 import { files } from '../../protocol/messages/files.ts'
 import type { RequestOf } from '../../protocol/messages/service.ts'
 import { type Orphan, orphans, reclaimed } from '../names/operations.ts'
@@ -82,11 +82,23 @@ export class Reclaim {
     if (replica.core.role !== 'master' || this.#working.has(replica.container)) return
     this.#working.add(replica.container)
     try {
+      let first: Inode | undefined
       for (;;) {
         const { epoch } = replica.core
-        const found = await orphans(replica.view, replica.container, filesAtOnce)
+        const found = await orphans(replica.view, replica.container, filesAtOnce, first)
         if (found.length === 0) break
-        await Promise.all(found.map((orphan) => this.work(replica, orphan, epoch)))
+        const done = await Promise.allSettled(found.map((orphan) => this.work(replica, orphan, epoch)))
+        const failed = done.find((one) => one.status === 'rejected')
+        if (failed === undefined) continue
+        if (!isFailure(failed.reason)) throw failed.reason
+        replica.demandWritable(epoch)
+        // Files with bytes that cannot be reached now must not keep the others waiting: their turn comes again at the next visit.
+        const { inode } = found.at(-1)!
+        first = (inode + 1) as Inode
+        this.#environment.log.debug(
+          { container: replica.container, inode, error: failed.reason },
+          'reclaiming passes on',
+        )
       }
     } catch (error) {
       if (!isFailure(error)) throw error

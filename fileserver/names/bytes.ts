@@ -14,6 +14,7 @@ import { chunkKey, get64, inodeKey, inodeObject, number64, put64, trimKey } from
 import {
   Draft,
   loadFile,
+  loadOrGone,
   type MapContext,
   type Mutation,
   type NameContext,
@@ -108,7 +109,7 @@ export const read = (view: Reader, request: Request<'read'>, context: NameContex
 }
 
 const current = (view: Reader, { fid }: Request<'write' | 'extend'>, context: NameContext) => {
-  const file = loadFile(view, fid, context)
+  const file = loadOrGone(view, fid, 'file', context)
   return { before: beforeOf(file), attributes: attributesOf(fid, file) }
 }
 

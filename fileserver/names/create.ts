@@ -20,6 +20,7 @@ import { checkName, enter, find } from './directory.ts'
 import {
   attributesOf,
   beforeOf,
+  blank,
   directoryBytes,
   fidOf,
   generationFirst,
@@ -32,6 +33,7 @@ import {
   Draft,
   load,
   loadDirectory,
+  loadOrGone,
   type Mutation,
   type NameContext,
   type Outcome,
@@ -55,29 +57,6 @@ export function format(context: NameContext): readonly Change[] {
   draft.put(nextInodeKey, number64(rootInode + 1), true)
   return draft.changes
 }
-
-const blank = (now: Time): InodeValue => ({
-  kind: 'file',
-  mode: 0,
-  links: 1,
-  uid: 0,
-  gid: 0,
-  generation: generationFirst,
-  accessed: now,
-  modified: now,
-  changed: now,
-  sizeBytes: 0,
-  chunkBytes: 0,
-  chunkBound: 0,
-  cut: 0,
-  trimmed: 0,
-  verifier: noBytes,
-  parent: 0 as Inode,
-  entries: 0,
-  target: noBytes,
-  major: 0,
-  minor: 0,
-})
 
 /** Where the caller names no mode, nobody else gets in before it sets one. */
 const modeDefault = (kind: Kind): number => (kind === 'symlink' ? 0o777 : kind === 'directory' ? 0o700 : 0o600)
@@ -227,9 +206,9 @@ export const create: Mutation<'create'> = {
     return { changes: draft.changes, reply, result: resultOf(number, true) }
   },
   repeat(view, request, result, context) {
-    const directory = loadDirectory(view, request.directory, context)
+    const directory = loadOrGone(view, request.directory, 'directory', context)
     const fid = fidOf(context.container, Math.floor(result / 2) as Inode)
-    const inode = load(view, fid, context)
+    const inode = loadOrGone(view, fid, request.kind, context)
     return {
       attributes: attributesOf(fid, inode),
       created: result % 2 === 1,

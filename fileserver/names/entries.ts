@@ -10,7 +10,16 @@ import { erase } from './bytes.ts'
 import { rootInode } from './create.ts'
 import { checkName, type Entry, enter, find, leave, type Place } from './directory.ts'
 import { attributesOf, beforeOf, fidOf, type InodeValue, stamp } from './inode.ts'
-import { Draft, load, loadDirectory, type Mutation, type NameContext, type Reader, type Request } from './mutation.ts'
+import {
+  Draft,
+  load,
+  loadDirectory,
+  loadOrGone,
+  type Mutation,
+  type NameContext,
+  type Reader,
+  type Request,
+} from './mutation.ts'
 import { demand, demandRemoval, permission } from './permission.ts'
 
 const linksMax = 2 ** 31 - 1
@@ -51,7 +60,7 @@ function demandVictim(victim: InodeValue, asDirectory: boolean): void {
 }
 
 const directoryNow = (view: Reader, fid: Fid, context: NameContext) => {
-  const directory = loadDirectory(view, fid, context)
+  const directory = loadOrGone(view, fid, 'directory', context)
   return { directoryBefore: beforeOf(directory), directory: attributesOf(fid, directory) }
 }
 
@@ -111,7 +120,7 @@ export const link: Mutation<'link'> = {
     return { changes: draft.changes, reply, result: 0 }
   },
   repeat(view, request, _result, context) {
-    const inode = load(view, request.fid, context)
+    const inode = loadOrGone(view, request.fid, 'file', context)
     return { attributes: attributesOf(request.fid, inode), ...directoryNow(view, request.directory, context) }
   },
 }
@@ -200,7 +209,8 @@ export const rename: Mutation<'rename'> = {
     return { changes: draft.changes, reply: renameReply(request, [from, to], after), result: 0 }
   },
   repeat(view, request, _result, context) {
-    const both = [loadDirectory(view, request.source, context), loadDirectory(view, request.target, context)] as const
+    const now = (fid: Fid): InodeValue => loadOrGone(view, fid, 'directory', context)
+    const both = [now(request.source), now(request.target)] as const
     return renameReply(request, both, both)
   },
 }

@@ -50,6 +50,29 @@ export const generationFirst = 1
 export const directoryBytes = 4096
 export const noBytes = new Uint8Array(0)
 
+export const blank = (now: Time): InodeValue => ({
+  kind: 'file',
+  mode: 0,
+  links: 1,
+  uid: 0,
+  gid: 0,
+  generation: generationFirst,
+  accessed: now,
+  modified: now,
+  changed: now,
+  sizeBytes: 0,
+  chunkBytes: 0,
+  chunkBound: 0,
+  cut: 0,
+  trimmed: 0,
+  verifier: noBytes,
+  parent: 0 as Inode,
+  entries: 0,
+  target: noBytes,
+  major: 0,
+  minor: 0,
+})
+
 const version = 2
 const headBytes = 56
 const kinds: readonly Kind[] = ['file', 'directory', 'symlink', 'fifo', 'socket', 'character', 'block']

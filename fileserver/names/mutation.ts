@@ -3,13 +3,13 @@
  *
  * Pure. A draft reads its own writes, so that steps which touch the same key compose.
  */
-import { Failure } from '../../protocol/failures.ts'
+import { Failure, isFailure } from '../../protocol/failures.ts'
 import type { ContainerId, Fid, Inode } from '../../protocol/ids.ts'
-import type { Time } from '../../protocol/messages/attributes.ts'
+import type { Kind, Time } from '../../protocol/messages/attributes.ts'
 import type { files } from '../../protocol/messages/files.ts'
 import type { ReplyOf, RequestOf } from '../../protocol/messages/service.ts'
 import type { Change, View } from '../index/changes.ts'
-import { decodeInode, encodeInode, type InodeValue } from './inode.ts'
+import { blank, decodeInode, encodeInode, type InodeValue } from './inode.ts'
 import { inodeKey, sameBytes } from './keys.ts'
 
 export type NameContext = {
@@ -44,7 +44,7 @@ export type Mutation<N extends keyof Calls, C = NameContext> = {
   readonly perform: (view: Reader, request: Request<N>, payloadBytes: number, context: C) => Outcome<Reply<N>>
   /**
    * The answer to a repeated call: attributes are those of now, and `before` equals them, which sends a cache to
-   * fetch anew. @throws Failure STALE when the object has gone since
+   * fetch anew. It fails for no change that callers see: they would make it a second time.
    */
   readonly repeat: (view: Reader, request: Request<N>, result: number, context: C) => Reply<N>
 }
@@ -95,6 +95,19 @@ export function load(view: Reader, fid: Fid, context: NameContext): InodeValue {
   const inode = decodeInode(bytes)
   if (inode.generation !== fid.generation) throw new Failure('STALE', `inode ${fid.inode} is another by now`)
   return inode
+}
+
+/**
+ * What a repeated call tells of an object. The call was done, whatever became of the object since: one that has gone has no links,
+ * as `fstat` says of it.
+ */
+export function loadOrGone(view: Reader, fid: Fid, kind: Kind, context: NameContext): InodeValue {
+  try {
+    return load(view, fid, context)
+  } catch (error) {
+    if (!isFailure(error, 'STALE')) throw error
+    return { ...blank(context.now), kind, links: 0 }
+  }
 }
 
 /** @throws Failure STALE, NOT_DIRECTORY */

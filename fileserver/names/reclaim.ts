@@ -45,9 +45,14 @@ async function page(view: View, container: ContainerId, inode: Inode, trim: Uint
   return { inode, chunks, last: places.length < pageLength, gone: value === undefined, cut, trim }
 }
 
-/** @returns the next page of each of at most `limit` files that have something to forget */
-export async function orphans(view: View, container: ContainerId, limit: number): Promise<readonly Orphan[]> {
-  const trims = await view.scan(allTrims.from, allTrims.to, limit)
+/** @returns the next page of each of at most `limit` files, from inode `first` on, that have something to forget */
+export async function orphans(
+  view: View,
+  container: ContainerId,
+  limit: number,
+  first = 0 as Inode,
+): Promise<readonly Orphan[]> {
+  const trims = await view.scan(trimKey(first), allTrims.to, limit)
   return Promise.all(trims.map(({ key, value }) => page(view, container, inodeOfKey(key), value)))
 }
 

@@ -7,7 +7,7 @@ import { Failure } from '../../protocol/failures.ts'
 import type { Changes, Credentials, Time } from '../../protocol/messages/attributes.ts'
 import { resize } from './bytes.ts'
 import { attributesOf, beforeOf, type InodeValue, sameTime, stamp } from './inode.ts'
-import { Draft, demandFile, load, type Mutation } from './mutation.ts'
+import { Draft, demandFile, load, loadOrGone, type Mutation } from './mutation.ts'
 import { inGroup, isRoot, modeBits, owns, permission, permits } from './permission.ts'
 
 const changesNothing = (changes: Changes): boolean =>
@@ -85,7 +85,7 @@ export const setattr: Mutation<'setattr'> = {
     return { changes: draft.changes, reply: { before, attributes: attributesOf(fid, next) }, result: 0 }
   },
   repeat(view, { fid }, _result, context) {
-    const inode = load(view, fid, context)
+    const inode = loadOrGone(view, fid, 'file', context)
     return { before: beforeOf(inode), attributes: attributesOf(fid, inode) }
   },
 }

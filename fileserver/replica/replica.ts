@@ -243,16 +243,18 @@ export class ContainerReplica {
     this.#guard(() => this.#dispatch(event))
   }
 
-  /** A follower takes records of its master. @throws Failure with nothing changed unless they are the next. */
-  receive(payload: Payload, bytes: number): void {
+  /** A follower takes records of its master. @returns and throws as `Storage.receive` does. */
+  receive(payload: Payload, bytes: number): boolean {
+    let operates: boolean
     try {
-      this.storage.receive(payload)
+      operates = this.storage.receive(payload)
     } catch (error) {
       if (!isFailure(error, 'BAD_MESSAGE', 'CORRUPT')) this.#broken(error)
       throw error
     }
     this.#environment.counters.bytesWritten += bytes
     this.dispatch({ type: 'appended', last: this.storage.log.last })
+    return operates
   }
 
   /** Settles when everything that was received is durable. @throws Failure when it cannot be. */

@@ -223,10 +223,13 @@ export class Sender {
         this.#inFlightBytes -= bytes
         release()
         if (this.#closed) return
-        const { appended, durable, full, roomBytes } = reply
+        const { appended, full, roomBytes } = reply
         if (resync) this.#answered(last)
         if (this.#closed) return
-        this.#stream.acknowledged({ type: 'acknowledged', epoch, server, appended, durable }, { full, roomBytes })
+        const acknowledged = { type: 'acknowledged' as const, epoch, server, appended, durable: reply.durable }
+        this.#stream.acknowledged(acknowledged, { full, roomBytes })
+        // It was asked before it had what went out earlier: a message that came twice overtook that.
+        if (durable && reply.durable < last) this.nudge(true)
         this.catchUp()
       },
       (error) => this.#refused(error, batch),

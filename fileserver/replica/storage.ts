@@ -144,9 +144,13 @@ export class Storage {
     return entry
   }
 
-  /** @throws Failure when the records are not whole, or not the next; then nothing is changed. */
-  receive(payload: Payload): void {
-    for (const entry of this.log.receive(payload)) {
+  /**
+   * @returns whether a client's operation is among the records. @throws Failure when they are not whole, or not the next; then
+   * nothing is changed.
+   */
+  receive(payload: Payload): boolean {
+    const entries = this.log.receive(payload)
+    for (const entry of entries) {
       try {
         this.index.stage(entry)
       } catch (error) {
@@ -156,6 +160,7 @@ export class Storage {
         })
       }
     }
+    return entries.some(({ header }) => header.kind === 'operation')
   }
 
   /** Settles when everything appended so far is durable. */

@@ -96,6 +96,9 @@ function fromStatus(error: ServiceError): Failure {
     [status.DEADLINE_EXCEEDED]: 'DEADLINE',
     [status.UNAVAILABLE]: 'UNAVAILABLE',
     [status.CANCELLED]: 'UNAVAILABLE',
+    // So it tells of some errors of its connections: a peer's own carry a failure.
+    [status.INTERNAL]: 'UNAVAILABLE',
+    [status.UNKNOWN]: 'UNAVAILABLE',
     [status.RESOURCE_EXHAUSTED]: 'TOO_LARGE',
     [status.UNIMPLEMENTED]: 'NOT_SUPPORTED',
   }

@@ -10,6 +10,7 @@ import { format, orphans } from '../../fileserver/names/operations.ts'
 import { fileHandlers } from '../../fileserver/service.ts'
 import type { Cldb } from '../../protocol/cluster/cldb.ts'
 import type { Containers } from '../../protocol/cluster/containers.ts'
+import { Failure } from '../../protocol/failures.ts'
 import { payloadSums } from '../../protocol/hash.ts'
 import type { Inode } from '../../protocol/ids.ts'
 import type { Ticket } from '../../protocol/messages/attributes.ts'
@@ -130,6 +131,39 @@ t.test('no bytes are forgotten for a removal that may still be undone', async (t
   t.equal(await worked, 'NOT_MASTER')
   t.equal(await removed, 'NOT_MASTER')
   t.strictSame(trimmed, [], 'nor afterwards')
+})
+
+t.test('files whose bytes cannot be reached do not keep the others from being reclaimed', async (t) => {
+  const { a } = await two(t)
+  const at = answerer(a)
+  const inodes: number[] = []
+  for (let i = 0; i < 20; i++) {
+    const { fid } = (await create(at, ticket(1, 3 * i + 1, 3 * i + 1), `f${i}`)).reply.attributes
+    inodes.push(fid.inode)
+    await at.map({ ticket: ticket(1, 3 * i + 2, 3 * i + 2), fid, first: 0, count: 1, allocate: true }, [], context)
+    await remove(at, ticket(1, 3 * i + 3, 3 * i + 3), `f${i}`)
+  }
+  const away = new Set(inodes.slice(0, 10))
+  const containers = {
+    call: async (
+      _container: number,
+      _call: object,
+      request: (epoch: number) => { chunk: { owner: { inode: number } } },
+    ) => {
+      if (away.has(request(1).chunk.owner.inode)) throw new Failure('UNAVAILABLE', 'no master')
+      return { reply: {} }
+    },
+  } as unknown as Containers
+  a.replica.location = { ...a.replica.location!, kind: 'name' }
+  new Reclaim(a.environment, containers).start(a.replicas)
+  const left = async () => (await orphans(a.replica.view, container, 100)).map(({ inode }) => inode as number)
+  const ended = async (count: number): Promise<void> => {
+    while ((await left()).length > count) await new Promise((resolve) => setTimeout(resolve, 20))
+  }
+  await ended(away.size)
+  t.strictSame(await left(), [...away])
+  away.clear()
+  await ended(0)
 })
 
 t.test('where chunks are can be asked with too few replicas for a write', async (t) => {

@@ -4,7 +4,7 @@
  * It applies changes as a replica does, file bytes included, and checks on the way what every replica relies on: `fresh`
  * is true, and a repeated call answers what the first one did.
  */
-import { deepStrictEqual, ok } from 'node:assert/strict'
+import { deepStrictEqual, doesNotThrow, ok } from 'node:assert/strict'
 import type { Change, View } from '../../fileserver/index/changes.ts'
 import { decodeEntry } from '../../fileserver/names/directory.ts'
 import { decodeInode, fidOf } from '../../fileserver/names/inode.ts'
@@ -121,6 +121,8 @@ export class World implements View {
       lasting(reply),
       'a repeat answers alike',
     )
+    const gone = { get: () => undefined }
+    if (name !== 'map') doesNotThrow(() => mutation.repeat(gone, asked, result, this.context), 'also of what has gone')
     return reply
   }
 

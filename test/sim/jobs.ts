@@ -6,6 +6,9 @@ import { type Outcome, run, type Settings } from './run.ts'
 
 const worker = new URL('./worker.ts', import.meta.url).pathname
 
+/** A young generation of many runs' small objects: collected at its usual 16 MiB it costs a tenth of the time. */
+const memory = ['--max-semi-space-size=64']
+
 /** Outcomes that wait for an earlier one at most: one seed that takes long must not gather all others in memory. */
 const waitingMax = 1000
 
@@ -25,7 +28,9 @@ export async function* outcomes(
   let next = first
   let wanted = first
   const idle = new Set<ChildProcess>()
-  const children = Array.from({ length: Math.min(jobs, count) }, () => fork(worker))
+  const children = Array.from({ length: Math.min(jobs, count) }, () =>
+    fork(worker, { execArgv: [...process.execArgv, ...memory] }),
+  )
   const hand = (child: ChildProcess): void => {
     if (next >= first + count || next >= wanted + waitingMax) {
       idle.add(child)

@@ -3,6 +3,9 @@
  */
 import { run, type Settings } from './run.ts'
 
+/** Failures are thrown by the thousand. Whoever looks into a seed runs it in one process, and has their stacks. */
+Error.stackTraceLimit = 0
+
 process.on('message', ({ seed, settings }: { readonly seed: number; readonly settings: Settings }) => {
   void run(seed, settings).then((outcome) => process.send!(outcome))
 })

@@ -251,9 +251,7 @@ export class Workload {
       what.outcome = await perform()
     } catch (error) {
       if (!isFailure(error)) throw error
-      // STALE may also answer the repeat of a change that was made, to a file that has gone since.
-      const maybe = error.row.retry !== 'never' || error.failure === 'NO_SPACE' || error.failure === 'STALE'
-      if (maybe && !(error.failure === 'STALE' && what.type === 'read')) {
+      if (error.row.retry !== 'never' || error.failure === 'NO_SPACE') {
         this.#history.unanswered += 1
         return
       }

@@ -152,7 +152,7 @@ t.test('a replica that cannot be opened just now is not made anew either', async
   rmSync(state)
   mkdirSync(state)
   await new Promise((resolve) => setTimeout(resolve, 1200))
-  t.strictSame(a.replicas.registered(), [{ container, epoch: 0 }], 'the CLDB counts on it still')
+  t.strictSame(a.replicas.registered().replicas, [{ container, epoch: 0 }], 'the CLDB counts on it still')
   await nodes.configure(2, [a])
   t.equal(segmentFiles(a.directory).length, 1)
   rmSync(state, { recursive: true })
@@ -280,7 +280,7 @@ t.test('a replica that is given up counts as nothing, also where the disk does n
   })
   await t.rejects(b.replicas.giveUp(container, new Failure('CORRUPT', 'rotten')), /EIO/)
   Object.assign(disk, { save })
-  t.strictSame(b.replicas.registered(), [])
+  t.strictSame(b.replicas.registered(), { replicas: [], damaged: [container] })
   t.strictSame(b.replicas.damaged(), [{ container, epoch: 1 }])
 })
 
@@ -293,6 +293,83 @@ t.test('a discarded replica leaves nothing', async (t) => {
   await a.replicas.discard(container)
   t.notOk(existsSync(a.directory))
   t.throws(() => a.replica, /NOT_MASTER/)
+  t.strictSame(a.replicas.registered(), { replicas: [], damaged: [] })
+})
+
+t.test('what a failed removal leaves of a discarded replica is listed, so that it is discarded again', async (t) => {
+  const { nodes, a } = await three(t)
+  await nodes.configure(1, [a])
+  await serves(a)
+  const { disk } = a.place
+  const { removeDirectory } = disk
+  Object.assign(disk, {
+    removeDirectory: () => {
+      throw new Failure('DISK_FAILED', 'EIO')
+    },
+  })
+  await t.rejects(a.replicas.discard(container), /EIO/)
+  t.strictSame(a.replicas.registered(), { replicas: [], damaged: [container] })
+  Object.assign(disk, { removeDirectory })
+  await a.replicas.discard(container)
+  t.strictSame(a.replicas.registered(), { replicas: [], damaged: [] })
+  t.notOk(existsSync(a.directory))
+})
+
+t.test('who cannot make the replica that it is to lead asks for another master', async (t) => {
+  const { nodes, a, b } = await three(t)
+  const { disk } = a.place
+  const { save } = disk
+  Object.assign(disk, {
+    save: () => {
+      throw new Failure('NO_SPACE', 'ENOSPC')
+    },
+  })
+  await t.rejects(nodes.configure(1, [a, b]), /NO_SPACE/)
+  await until(
+    () => nodes.asked.some(({ server, remove }) => server === a.server && remove.includes(a.server)),
+    'it asks',
+  )
+  Object.assign(disk, { save })
+})
+
+t.test('an empty replica that has followed nobody is not counted on', async (t) => {
+  const { nodes, a, b } = await three(t)
+  let name: (named: boolean) => void = () => {}
+  nodes.isNamed = () =>
+    new Promise((resolve) => {
+      name = resolve
+    })
+  await nodes.configure(1, [a, b])
+  await until(() => b.replicas.holds(container), 'it is made')
+  t.strictSame(b.replicas.registered(), { replicas: [], damaged: [container] })
+  name(true)
+  await serves(a)
+  t.strictSame(b.replicas.registered(), { replicas: [{ container, epoch: 1 }], damaged: [] })
+})
+
+t.test('a member that was asked to be durable before it had everything is asked again', async (t) => {
+  const { nodes, a, b } = await three(t)
+  await nodes.configure(1, [a, b])
+  await serves(a)
+  b.cut = true
+  write(a, { changes: [put('k', 'v', true)] }).catch(() => {})
+  await until(() => a.replica.storage.log.last === 2, 'it lacks a record')
+  b.cut = false
+  // The network brings a request twice, and the first of them overtakes the records.
+  const answer = b.answer.bind(b)
+  let overtake = (): void => {}
+  const overtaken = new Promise<void>((resolve) => {
+    overtake = resolve
+  })
+  b.answer = async (call, request, payload) => {
+    if (call.number === replication.calls.append.number && payload.length > 0) await overtaken
+    const answered = await answer(call, request, payload)
+    if (call.number === replication.calls.append.number) overtake()
+    return answered
+  }
+  await nodes.configure(2, [a, b])
+  await until(() => a.replica.core.role === 'master' && a.replica.core.epoch === 2, 'it serves')
+  t.equal(b.replica.storage.log.durable, 3)
 })
 
 t.test('a replica that a master of the past asks for is not made: nobody would ever remove it', async (t) => {
@@ -335,7 +412,7 @@ t.test('a replica that stopped is opened again only when nothing of it is at wor
   await new Promise((resolve) => setTimeout(resolve, 1200))
   t.notOk(a.replicas.holds(container))
   t.ok(
-    a.replicas.registered().some((held) => held.container === container),
+    a.replicas.registered().replicas.some((held) => held.container === container),
     'and counts as held meanwhile',
   )
   end()
