@@ -185,7 +185,8 @@ export class Replicas {
       })
     }
     this.#demandEpoch(container, of)
-    if (!this.#damaged.has(container)) throw new Failure('NOT_READY', `container ${container} was discarded`)
+    if (!this.#damaged.has(container) || this.#busy.has(container))
+      throw new Failure('NOT_READY', `container ${container} is being discarded`)
     const { directory } = this.#options(container)
     if (!isInstalling(environment.disk, directory)) this.#disown(container, of)
     const options = { environment, container, directory, epoch: of, committed, starts, wanted, trusted, source }
@@ -224,10 +225,11 @@ export class Replicas {
 
   async #stopCopy(container: ContainerId): Promise<void> {
     const copying = this.#copies.get(container)
-    if (copying === undefined) return
-    copying.stop(new Failure('NOT_READY', `another copy of container ${container} begins`))
-    await copying.finished.catch(() => {})
-    if (this.#copies.get(container) === copying) this.#copies.delete(container)
+    if (copying !== undefined) {
+      copying.stop(new Failure('NOT_READY', `the copy of container ${container} is not wanted any more`))
+      await copying.finished.catch(() => {})
+      if (this.#copies.get(container) === copying) this.#copies.delete(container)
+    }
     while (this.#busy.has(container)) await this.#busy.get(container)
   }
 
@@ -271,8 +273,8 @@ export class Replicas {
   }
 
   async discard(container: ContainerId): Promise<void> {
-    await this.#stopCopy(container)
-    while (this.#busy.has(container)) await this.#busy.get(container)
+    do await this.#stopCopy(container)
+    while (this.#busy.has(container) || this.#copies.has(container))
     await this.#exclusively(container, async () => {
       const { disk, index } = this.#environment
       const replica = this.#replicas.get(container)

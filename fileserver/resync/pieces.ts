@@ -99,6 +99,8 @@ export class Pieces {
   }
 
   #placed(): { segment: Sequence; offset: number } | undefined {
+    // Its segment may have been dropped since.
+    if (this.#place?.segment !== this.#log.segmentOf(this.#next)) this.#place = undefined
     this.#place ??= this.#log.placeOf(this.#next)
     return this.#place
   }

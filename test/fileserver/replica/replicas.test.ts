@@ -4,6 +4,7 @@
 import { existsSync, mkdirSync, rmSync } from 'node:fs'
 import { join } from 'node:path'
 import t, { type Test } from 'tap'
+import type { Source } from '../../../fileserver/resync/copying.ts'
 import { Failure } from '../../../protocol/failures.ts'
 import { replication } from '../../../protocol/messages/replication.ts'
 import { bytesOf } from '../../names/world.ts'
@@ -313,6 +314,30 @@ t.test('what a failed removal leaves of a discarded replica is listed, so that i
   await a.replicas.discard(container)
   t.strictSame(a.replicas.registered(), { replicas: [], damaged: [] })
   t.notOk(existsSync(a.directory))
+})
+
+t.test('a discarded replica is not brought back by a copy that began at the same time', async (t) => {
+  const { nodes, a, b } = await three(t)
+  await nodes.configure(1, [a, b])
+  await serves(a)
+  const old = b.replica
+  const stop = old.stop.bind(old)
+  let end = (): void => {}
+  const ended = new Promise<void>((resolve) => {
+    end = resolve
+  })
+  old.stop = async (reason) => {
+    await ended
+    await stop(reason)
+  }
+  const source = {} as Source
+  const copied = b.replicas.copy(container, { epoch: e(2), starts: [], committed: s(0) }, [], source, () => {})
+  const discarded = b.replicas.discard(container)
+  end()
+  await Promise.all([discarded, copied.catch(() => {})])
+  await new Promise((resolve) => setTimeout(resolve, 100))
+  t.strictSame(b.replicas.registered(), { replicas: [], damaged: [] })
+  t.notOk(existsSync(b.directory))
 })
 
 t.test('who cannot make the replica that it is to lead asks for another master', async (t) => {

@@ -4,13 +4,15 @@
 import { existsSync } from 'node:fs'
 import { join } from 'node:path'
 import t, { type Test } from 'tap'
+import { Pieces } from '../../../fileserver/resync/pieces.ts'
 import { Resyncs } from '../../../fileserver/resync/resyncs.ts'
 import { systemClock } from '../../../protocol/clock.ts'
 import { pause } from '../../../protocol/cluster/backoff.ts'
 import { Failure, isFailure } from '../../../protocol/failures.ts'
+import { sequence } from '../../../protocol/ids.ts'
 import { type Node, Nodes, serves, unlimited, until, write } from '../nodes.ts'
 import { extent } from '../stored.ts'
-import { container, contents, flip, segmentFiles } from '../world.ts'
+import { container, contents, create, fill, flip, large, place, segmentFiles } from '../world.ts'
 
 const segmentBytes = 2 ** 20
 const recordBytes = 40_000
@@ -262,6 +264,16 @@ t.test('resyncs of different containers wait for nothing but the bound', async (
   one!.end()
   t.ok(await three!.granted)
   t.equal(resyncs.status().resyncs.length, 2)
+})
+
+t.test('a stream whose next records are dropped says that they are gone', async (t) => {
+  const log = create(place(t))
+  for (let i = 0; i < 3; i++) fill(log)
+  const pieces = new Pieces(log, sequence(1))
+  const { last } = await pieces.read(log.last, 5 * large.length)
+  t.ok(last < 17, 'what follows stands in the same segment')
+  log.drop(sequence(1))
+  await t.rejects(pieces.read(log.last, large.length), /NOT_FOUND/)
 })
 
 t.test('a segment that could not be synced is fetched anew', async (t) => {
