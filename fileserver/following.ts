@@ -36,6 +36,10 @@ function demandRoom({ full, roomBytes }: Environment, bytes: number, resync: boo
   if (bytes > smallBytes && bytes > roomBytes()) throw new Failure('NO_SPACE', 'the disk is full to its floor')
 }
 
+function demandNamed(container: ContainerId, named: boolean): void {
+  if (!named) throw new Failure('STALE_EPOCH', `no replica of container ${container} should be here`)
+}
+
 function demandEpoch(replica: ContainerReplica, epoch: Epoch): void {
   if (replica.stopped !== undefined) throw new Failure('NOT_READY', `container ${replica.container} is being reopened`)
   const { epoch: own, role } = replica.core
@@ -117,8 +121,7 @@ export function followingHandlers(
       const replica = await replicas.followed(container, epoch)
       if (replica === undefined) return { reply: { ...nothingWhole, attempt: begun(container) } }
       if (isNew && !unconfirmed.has(container)) unconfirmed.set(container, confirmed(container))
-      if ((await unconfirmed.get(container)) === false)
-        throw new Failure('STALE_EPOCH', `no replica of container ${container} should be here`)
+      demandNamed(container, (await unconfirmed.get(container)) !== false)
       if (replica.stopped !== undefined) throw new Failure('NOT_READY', `container ${container} is being reopened`)
       if (epoch < replica.core.epoch)
         throw new Failure('STALE_EPOCH', `epoch ${epoch} is over, this is ${replica.core.epoch}`)
@@ -211,8 +214,7 @@ export function followingHandlers(
       demand()
       // Before what is here is disowned.
       demandRoom(environment, 0, true)
-      if (!(await isNamed(container)))
-        throw new Failure('STALE_EPOCH', `no replica of container ${container} should be here`)
+      demandNamed(container, await isNamed(container))
       demand()
       latest = begun(container)
       const wanted = segments.map(({ first, sizeBytes, chain }) => {

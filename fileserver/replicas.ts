@@ -36,7 +36,7 @@ export class Replicas {
   readonly #replicas = new Map<ContainerId, ContainerReplica>()
   /** What is being opened, made or removed. */
   readonly #busy = new Map<ContainerId, Promise<unknown>>()
-  /** On disk, but not whole; with the highest epoch seen. */
+  /** On disk, but not whole, or about to be made anew or removed; with the highest epoch seen. */
   readonly #damaged = new Map<ContainerId, Epoch>()
   /** Damaged ones that are being made anew, and those for which that has failed. */
   readonly #copies = new Map<ContainerId, Copying>()

@@ -29,12 +29,13 @@ export function register(draft: Draft, request: Registration): void {
     throw new Failure('OVERLOADED', `there are ${serversMax} servers already`)
   if (known?.retired.includes(incarnation))
     throw new Failure('CONFLICT', `a later process of server ${server} has registered`)
+  // A registration that is repeated, or comes late, lists less than we know.
   if (known !== undefined && attempt <= latestAttempt(known, incarnation)) return
   if (known === undefined || known.record.incarnation === incarnation) welcome(draft, request, known)
   else draft.servers.set(server, { ...known, pending: request })
 }
 
-/** Of an earlier one we know more than it lists. */
+/** The number of the process's latest registration, in force or pending; 0: there is none. */
 function latestAttempt({ record, attempt, pending }: Server, incarnation: number): number {
   if (pending?.incarnation === incarnation) return pending.attempt
   return record.incarnation === incarnation ? attempt : 0

@@ -4,7 +4,7 @@
  * None of it is atomic. A tree is walked by fid, so that nobody can lead it elsewhere by a rename or a symlink.
  */
 import { Failure, isFailure } from '../../protocol/failures.ts'
-import { type Fid, formatFid } from '../../protocol/ids.ts'
+import { type Fid, sameFid } from '../../protocol/ids.ts'
 import type { FileHandle } from '../handle/file-handle.ts'
 import { inFlightMax, pieceBytes, pipelined } from '../handle/transfer.ts'
 import { changes } from './changes.ts'
@@ -21,13 +21,13 @@ const listingsMax = 16
 export async function removeTree(session: Session, holder: Fid, name: Uint8Array, directory: Fid): Promise<void> {
   const { operations, caller, walk } = session
   for (let listing = 1; ; listing++) {
+    await removeEntries(session, directory)
     try {
-      await removeEntries(session, directory)
       await operations.remove(caller, holder, name, 'directory')
       walk.forget(holder, name)
       return
     } catch (error) {
-      if (isFailure(error, 'NOT_FOUND', 'STALE')) return
+      if (isFailure(error, 'NOT_FOUND')) return
       if (!isFailure(error, 'NOT_EMPTY') || listing === listingsMax) throw error
     }
   }
@@ -40,19 +40,24 @@ async function removeEntries(session: Session, directory: Fid): Promise<void> {
     batch = []
     await pipelined(entries.length, removalsInFlight, (index) => removeEntry(session, directory, entries[index]!))
   }
-  for await (const entry of entriesOf(session, directory)) {
-    batch.push(entry)
-    if (batch.length === batchEntries) await removeBatch()
+  try {
+    for await (const entry of entriesOf(session, directory)) {
+      batch.push(entry)
+      if (batch.length === batchEntries) await removeBatch()
+    }
+    await removeBatch()
+  } catch (error) {
+    // The directory itself is gone.
+    if (!isFailure(error, 'STALE')) throw error
   }
-  await removeBatch()
 }
 
 async function removeEntry(session: Session, holder: Fid, { name, fid, kind }: Listed): Promise<void> {
   try {
     if (kind === 'directory' && fid !== undefined) {
-      // It was listed a while ago: one that has been moved elsewhere since is not to be emptied there.
+      // It was listed a while ago: one that was moved elsewhere before its turn is not to be emptied there.
       const { attributes } = await session.operations.lookup(session.caller, holder, name)
-      if (formatFid(attributes.fid) === formatFid(fid)) await removeTree(session, holder, name, fid)
+      if (sameFid(attributes.fid, fid)) await removeTree(session, holder, name, fid)
       return
     }
     await session.operations.remove(session.caller, holder, name, 'file')

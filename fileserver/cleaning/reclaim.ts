@@ -6,7 +6,7 @@
  */
 import type { Containers } from '../../protocol/cluster/containers.ts'
 import { isFailure } from '../../protocol/failures.ts'
-import { type ClientId, type ContainerId, clientId, type Epoch, type Inode } from '../../protocol/ids.ts'
+import { type ClientId, type ContainerId, clientId, type Epoch, type Inode, inode } from '../../protocol/ids.ts'
 import { files } from '../../protocol/messages/files.ts'
 import type { RequestOf } from '../../protocol/messages/service.ts'
 import { type Orphan, orphans, reclaimed } from '../names/operations.ts'
@@ -88,15 +88,15 @@ export class Reclaim {
         const found = await orphans(replica.view, replica.container, filesAtOnce, first)
         if (found.length === 0) break
         const done = await Promise.allSettled(found.map((orphan) => this.work(replica, orphan, epoch)))
-        const failed = done.find((one) => one.status === 'rejected')
-        if (failed === undefined) continue
-        if (!isFailure(failed.reason)) throw failed.reason
+        const errors = done.filter((one) => one.status === 'rejected').map(({ reason }) => reason)
+        if (errors.length === 0) continue
+        for (const error of errors) if (!isFailure(error)) throw error
         replica.demandWritable(epoch)
         // Files with bytes that cannot be reached now must not keep the others waiting: their turn comes again at the next visit.
-        const { inode } = found.at(-1)!
-        first = (inode + 1) as Inode
+        const last = found.at(-1)!.inode
+        first = inode(last + 1)
         this.#environment.log.debug(
-          { container: replica.container, inode, error: failed.reason },
+          { container: replica.container, inode: last, error: errors[0] },
           'reclaiming passes on',
         )
       }

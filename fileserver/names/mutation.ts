@@ -44,7 +44,8 @@ export type Mutation<N extends keyof Calls, C = NameContext> = {
   readonly perform: (view: Reader, request: Request<N>, payloadBytes: number, context: C) => Outcome<Reply<N>>
   /**
    * The answer to a repeated call: attributes are those of now, and `before` equals them, which sends a cache to
-   * fetch anew. It fails for no change that callers see: they would make it a second time.
+   * fetch anew. Only `map`, which changes nothing that callers see,
+   * fails when the object has gone: others would be made a second time.
    */
   readonly repeat: (view: Reader, request: Request<N>, result: number, context: C) => Reply<N>
 }
@@ -98,8 +99,8 @@ export function load(view: Reader, fid: Fid, context: NameContext): InodeValue {
 }
 
 /**
- * What a repeated call tells of an object. The call was done, whatever became of the object since: one that has gone has no links,
- * as `fstat` says of it.
+ * What a repeated call tells of an object. The call was done, whatever became of the object since: of one that has gone only the
+ * links, none, are right; `kind` may be a guess.
  */
 export function loadOrGone(view: Reader, fid: Fid, kind: Kind, context: NameContext): InodeValue {
   try {

@@ -136,7 +136,7 @@ export const control = {
         capacityBytes: natural(),
         freeBytes: natural(),
         replicas: list(message({ container, epoch: epochShape }), replicasMax),
-        /** What is left of replicas that nobody can count on: copies that were not finished, and what the disk has spoiled. */
+        /** What nobody can count on: copies that were not finished, what the disk has spoiled, what is empty and has followed nobody. */
         damaged: list(container, replicasMax),
       }),
       message({ cluster: text(64), leaseMs: natural(), heartbeatMs: natural() }),

@@ -92,11 +92,13 @@ function toStatus(failure: Failure): { code: number; details: string; metadata: 
 function fromStatus(error: ServiceError): Failure {
   const [code] = error.metadata?.get(failureKey) ?? []
   if (isFailureCode(code)) return new Failure(code, error.details)
+  // A failure of the peer itself carries its code: of a newer one perhaps a code that is not known here.
+  if (code !== undefined) return new Failure('INTERNAL', `gRPC: ${error.details}`, { cause: error })
   const nearest: { readonly [code: number]: Failure['failure'] } = {
     [status.DEADLINE_EXCEEDED]: 'DEADLINE',
     [status.UNAVAILABLE]: 'UNAVAILABLE',
     [status.CANCELLED]: 'UNAVAILABLE',
-    // So it tells of some errors of its connections: a peer's own carry a failure.
+    // gRPC reports some broken connections so.
     [status.INTERNAL]: 'UNAVAILABLE',
     [status.UNKNOWN]: 'UNAVAILABLE',
     [status.RESOURCE_EXHAUSTED]: 'TOO_LARGE',

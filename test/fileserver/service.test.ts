@@ -158,12 +158,14 @@ t.test('files whose bytes cannot be reached do not keep the others from being re
   new Reclaim(a.environment, containers).start(a.replicas)
   const left = async () => (await orphans(a.replica.view, container, 100)).map(({ inode }) => inode as number)
   const ended = async (count: number): Promise<void> => {
-    while ((await left()).length > count) await new Promise((resolve) => setTimeout(resolve, 20))
+    for (let turn = 0; turn < 500 && (await left()).length > count; turn++)
+      await new Promise((resolve) => setTimeout(resolve, 20))
   }
   await ended(away.size)
   t.strictSame(await left(), [...away])
   away.clear()
   await ended(0)
+  t.strictSame(await left(), [])
 })
 
 t.test('where chunks are can be asked with too few replicas for a write', async (t) => {

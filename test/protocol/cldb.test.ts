@@ -1,6 +1,7 @@
 /**
  * The way to the CLDB over real gRPC: failures keep their meaning, addresses are tried, restarts are survived.
  */
+import { Metadata, Server, ServerCredentials, status } from '@grpc/grpc-js'
 import t from 'tap'
 import { systemClock } from '../../protocol/clock.ts'
 import { connectCldb } from '../../protocol/cluster/cldb.ts'
@@ -38,6 +39,41 @@ t.test('every failure comes back as itself, detail and all', async (t) => {
     t.ok(failure instanceof Failure && failure.failure === code, code)
     t.equal((failure as Failure).message, `${code}: détail: ${code}`)
   }
+})
+
+t.test('gRPC failures of a connection pass; a code of a newer peer does not', async (t) => {
+  const newer = new Metadata()
+  newer.set('holdfast-failure', 'NOT_KNOWN_YET')
+  const errors = [
+    { code: status.INTERNAL, details: 'the session ended' },
+    { code: status.UNKNOWN, details: 'no status' },
+    { code: status.INTERNAL, details: 'of a newer peer', metadata: newer },
+  ]
+  const grpc = new Server()
+  const asBytes = (bytes: Buffer): Buffer => bytes
+  const call = {
+    path: `/${control.name}/removeVolume`,
+    requestStream: false,
+    responseStream: false,
+    requestSerialize: asBytes,
+    requestDeserialize: asBytes,
+    responseSerialize: asBytes,
+    responseDeserialize: asBytes,
+  }
+  grpc.addService(
+    { removeVolume: call },
+    { removeVolume: (_incoming: unknown, callback: (error: object) => void) => callback(errors.shift()!) },
+  )
+  const port = await new Promise<number>((resolve) =>
+    grpc.bindAsync('127.0.0.1:0', ServerCredentials.createInsecure(), (_error, bound) => resolve(bound)),
+  )
+  const client = controlClient(`127.0.0.1:${port}`)
+  t.teardown(() => {
+    client.close()
+    grpc.forceShutdown()
+  })
+  for (const code of ['UNAVAILABLE', 'UNAVAILABLE', 'INTERNAL'])
+    t.equal(await failureIn(client.call(calls.removeVolume, { name: 'a' }, 20_000)), code)
 })
 
 t.test('what is final is thrown at once; what passes is tried again', async (t) => {

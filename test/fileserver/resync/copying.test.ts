@@ -209,7 +209,7 @@ t.test('writes do not wait for the throttle once they wait for the replica', asy
 
 t.test('a replica catches up although its master is written to faster than the limit', async (t) => {
   const { nodes, a, c } = await world(t)
-  const limit = 8e6
+  const limit = 5e6
   Object.assign(a.environment, { resyncs: new Resyncs(systemClock, { ...unlimited, resyncOutBytesPerSecond: limit }) })
   const ending = new AbortController()
   let written = 0
