@@ -165,7 +165,12 @@ async function live(
   for (const server of cluster.servers) timeline.after(random.between(0, 1500), undefined, () => cluster.start(server))
   await finished(healMs, 'everything is read after all were away', workload.readAll())
   await rest()
-  const wrong = history.check()
+  let wrong: string | undefined
+  const compared = async (): Promise<void> => {
+    wrong = await cluster.misnamed()
+  }
+  await finished(healMs, 'names are compared with inodes', compared())
+  wrong ??= history.check()
   if (wrong !== undefined) throw new Problem(wrong)
 }
 

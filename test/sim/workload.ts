@@ -29,7 +29,9 @@ const noChanges: Changes = {
   accessed: undefined,
   modified: undefined,
 }
-const names = ['a', 'b', 'c']
+/** Of files, each behind the number of its directory: names move from one to the other. */
+const names = ['0/a', '0/b', '1/a', '1/b']
+const directoriesEach = 2
 const slotBytes = 6000
 /** Over three chunks, whose first bytes would be inline. */
 const slotOffsets = [64 * 1024, 120 * 1024, 128 * 1024, 300 * 1024]
@@ -58,9 +60,9 @@ function connect(world: World, name: string, id: number, random: Random): Connec
   return { process, operations: remoteOperations(remote, new Volumes(cldb, timeoutMs)), cldb }
 }
 
-/** A directory of small files, and large files: with durable writes, with writes that are synced later, and one that is cut. */
+/** Directories of small files, and large files: with durable writes, with writes that are synced later, and one that is cut. */
 type Place = {
-  readonly directory: Fid
+  readonly directories: readonly Fid[]
   readonly large: Fid
   readonly unsynced: Fid
   /** A large file with one slot, which is written, and cut off again: that counts as a write of zeros. */
@@ -68,7 +70,7 @@ type Place = {
   /** A directory of large files that are removed. */
   readonly doomed: Fid
   readonly cuts: Recorded<RegisterOperation>[]
-  /** Of the files that were made in the directory, by the number of the write that made them. */
+  /** Of the files that were made in the directories, by the number of the write that made them. */
   readonly fids: Map<number, Fid>
 }
 
@@ -107,12 +109,13 @@ export class Workload {
       return (await operations.create(credentials, volume.root, Buffer.from(name), creation)).attributes.fid
     }
     for (let i = 0; i < places; i++) {
-      const directory = await make(`directory${i}`, 'directory')
+      const directories: Fid[] = []
+      for (let j = 0; j < directoriesEach; j++) directories.push(await make(`directory${i}.${j}`, 'directory'))
       const large = await make(`large${i}`, 'file')
       const unsynced = await make(`unsynced${i}`, 'file')
       const cut = await make(`cut${i}`, 'file')
       const doomed = await make(`doomed${i}`, 'directory')
-      this.#places.push({ directory, large, unsynced, cut, doomed, cuts: [], fids: new Map() })
+      this.#places.push({ directories, large, unsynced, cut, doomed, cuts: [], fids: new Map() })
       this.#history.directories.push([])
       for (const _ of slotOffsets) {
         this.#history.registers.push([])
@@ -165,8 +168,9 @@ export class Workload {
 
   /** Reads everything there is. */
   async readAll(): Promise<void> {
-    for (const [at, { fids }] of this.#places.entries()) {
-      await this.#guarded(() => this.#directory(0, at, { type: 'list' }))
+    for (const [at, { fids, directories }] of this.#places.entries()) {
+      for (const directory of directories.keys())
+        await this.#guarded(() => this.#directory(0, at, { type: 'list', directory }))
       for (const name of names) await this.#guarded(() => this.#directory(0, at, { type: 'lookup', name }))
       for (const id of fids.keys()) await this.#guarded(() => this.#directory(0, at, { type: 'read', id }))
       for (const slot of slotOffsets.keys()) {
@@ -206,11 +210,12 @@ export class Workload {
   #choose({ fids }: Place, onlyReads: boolean): DirectoryOperation {
     const random = this.#random
     const name = random.pick(names)
+    const directory = random.below(directoriesEach)
     const id = [...fids.keys()].at(-1 - random.below(3))
     if (onlyReads) {
       const one =
         id === undefined || random.chance(0.5) ? ({ type: 'lookup', name } as const) : ({ type: 'read', id } as const)
-      return random.chance(0.1) ? { type: 'list' } : one
+      return random.chance(0.1) ? { type: 'list', directory } : one
     }
     switch (random.below(id === undefined ? 5 : 9)) {
       case 0:
@@ -222,7 +227,7 @@ export class Workload {
         return { type: 'lookup', name }
       case 4:
         return random.chance(0.3)
-          ? { type: 'list' }
+          ? { type: 'list', directory }
           : { type: 'rename', name, to: random.pick(names.filter((to) => to !== name)) }
       case 5:
         return { type: 'link', id: id!, name }
@@ -269,30 +274,33 @@ export class Workload {
 
   async #outcome(number: number, place: Place, what: DirectoryOperation): Promise<DirectoryOperation['outcome']> {
     const { operations } = this.#clients[number]!
-    const { directory, fids } = place
-    const bytes = Buffer.from
+    const { directories, fids } = place
+    const placeOf = (path: string): [Fid, Buffer] => {
+      const [directory, name] = path.split('/') as [string, string]
+      return [directories[Number(directory)]!, Buffer.from(name)]
+    }
     switch (what.type) {
       case 'create': {
         const { id } = what
         const data = contentOf(id, lengthOf(id))
         const creation = { kind: 'file', how: 'guarded', changes: { ...noChanges, uid: id }, data } as const
-        const { attributes } = await operations.create(credentials, directory, bytes(what.name), creation)
+        const { attributes } = await operations.create(credentials, ...placeOf(what.name), creation)
         fids.set(id, attributes.fid)
         return 'ok'
       }
       case 'remove':
-        await operations.remove(credentials, directory, bytes(what.name), 'file')
+        await operations.remove(credentials, ...placeOf(what.name), 'file')
         return 'ok'
       case 'lookup': {
-        const { attributes } = await operations.lookup(credentials, directory, bytes(what.name))
+        const { attributes } = await operations.lookup(credentials, ...placeOf(what.name))
         fids.set(attributes.uid, attributes.fid)
         return attributes.uid
       }
       case 'rename':
-        await operations.rename(credentials, directory, bytes(what.name), directory, bytes(what.to), true)
+        await operations.rename(credentials, ...placeOf(what.name), ...placeOf(what.to), true)
         return 'ok'
       case 'link':
-        await operations.link(credentials, fids.get(what.id)!, directory, bytes(what.name))
+        await operations.link(credentials, fids.get(what.id)!, ...placeOf(what.name))
         return 'ok'
       case 'write':
         await operations.write(fids.get(what.id)!, 0, [contentOf(what.value, lengthOf(what.id))], true)
@@ -303,7 +311,7 @@ export class Workload {
         return this.#writerOf(payload, length)
       }
       case 'list': {
-        const { entries } = await operations.readdir(credentials, directory, 0, 100, false)
+        const { entries } = await operations.readdir(credentials, directories[what.directory]!, 0, 100, false)
         return listed(entries.map(({ name }) => Buffer.from(name).toString()))
       }
     }

@@ -1,7 +1,7 @@
 /**
  * What clients asked and were answered, and the checks over it.
  *
- * Each directory is one object and each slot of a large file is one register: operations on different ones commute.
+ * The directories of a place are one object and each slot of a large file is one register: operations on different ones commute.
  */
 import type { ContainerId } from '../../../protocol/ids.ts'
 import { isLinearizable, type Model, type Operation } from './linearizable.ts'

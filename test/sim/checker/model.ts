@@ -1,7 +1,8 @@
 /**
- * What the workload's operations mean: a directory of few names with its files, and a register.
+ * What the workload's operations mean: directories of few names with their files, and a register.
  *
- * Pure. A file is named by the number under which it was created, which is also its first value. `outcome` is absent
+ * Pure. Names are `<number of the directory>/<name>`: what moves between directories is one step of all of them, so they are
+ * checked together. A file is named by the number under which it was created, which is also its first value. `outcome` is absent
  * while it is not known.
  */
 import type { Model } from './linearizable.ts'
@@ -18,7 +19,7 @@ export type DirectoryOperation =
   | { readonly type: 'link'; readonly id: number; readonly name: string; outcome?: 'ok' | 'EXISTS' | 'STALE' }
   | { readonly type: 'read'; readonly id: number; outcome?: number | 'STALE' }
   | { readonly type: 'write'; readonly id: number; readonly value: number; outcome?: 'ok' | 'STALE' }
-  | { readonly type: 'list'; outcome?: string }
+  | { readonly type: 'list'; readonly directory: number; outcome?: string }
 
 type Names = Readonly<Record<string, number>>
 type Directory = { readonly names: Names; readonly values: Readonly<Record<number, number>> }
@@ -27,6 +28,12 @@ const holds = ({ names }: Directory, id: number): boolean => Object.values(names
 
 /** A directory's names as the outcome of `list`. */
 export const listed = (names: readonly string[]): string => [...names].sort().join(' ')
+
+function namesIn(names: Names, directory: number): string[] {
+  const prefix = `${directory}/`
+  const within = Object.keys(names).filter((name) => name.startsWith(prefix))
+  return within.map((name) => name.slice(prefix.length))
+}
 
 /** Forgets the values of files that no name leads to. */
 function settled(names: Names, values: Directory['values']): Directory {
@@ -78,7 +85,7 @@ function run(state: Directory, what: DirectoryOperation): { readonly next: Direc
       if (!holds(state, what.id)) return unchanged('STALE')
       return { next: { names, values: { ...values, [what.id]: what.value } }, outcome: 'ok' }
     case 'list':
-      return unchanged(listed(Object.keys(names)))
+      return unchanged(listed(namesIn(names, what.directory)))
   }
 }
 

@@ -12,6 +12,7 @@ import { type ContainerId, formatFid, type ServerId } from '../../../protocol/id
 import type { Log } from '../../../protocol/logging.ts'
 import { control } from '../../../protocol/messages/control.ts'
 import { Blackouts } from '../checker/blackouts.ts'
+import { misnamed } from '../checker/names.ts'
 import { Problems } from '../checker/problems.ts'
 import type { Mutation } from '../mutants/mutations.ts'
 import { Network } from '../world/network.ts'
@@ -100,6 +101,7 @@ export class Cluster implements World {
           ([key, value]) => `${key}=${value instanceof Error ? value.message : value}`,
         )
         this.timeline.note(`${name} ${level} ${message} ${values.join(' ')}`)
+        if (values.some((value) => value.includes('INTERNAL:'))) this.report(`${name}: ${message} ${values.join(' ')}`)
         if (error instanceof AssertionError) this.report(`${name}, container ${container}: ${message}`, error)
         if (
           this.spoiled?.name !== name &&
@@ -299,11 +301,7 @@ export class Cluster implements World {
     const unrest = this.unrest()
     if (unrest !== undefined) return unrest
     const { containers } = this.cldb.state!
-    const views = new Map<ContainerId, View>()
-    for (const { container, inSync } of containers.values()) {
-      const server = this.servers.find(({ id }) => inSync.includes(id))!
-      views.set(container, this.#replica(server, container)!.storage.index.view)
-    }
+    const views = this.#views()
     for (const { container, kind } of containers.values()) {
       if (kind !== 'data') continue
       for (const { owner, index } of await chunksAfter(views.get(container)!, container, undefined, 10_000))
@@ -311,6 +309,26 @@ export class Cluster implements World {
           return `container ${container} has chunk ${index} of file ${formatFid(owner)}, which is gone`
     }
     return undefined
+  }
+
+  /** When the cluster is whole. @returns where names and inodes do not agree; nothing when they do. */
+  async misnamed(): Promise<string | undefined> {
+    const views = this.#views()
+    for (const { container, kind } of this.cldb.state!.containers.values()) {
+      const wrong = kind === 'name' ? await misnamed(views.get(container)!) : undefined
+      if (wrong !== undefined) return `container ${container}: ${wrong}`
+    }
+    return undefined
+  }
+
+  /** Of each container, what one of its replicas holds. */
+  #views(): ReadonlyMap<ContainerId, View> {
+    const views = new Map<ContainerId, View>()
+    for (const { container, inSync } of this.cldb.state!.containers.values()) {
+      const server = this.servers.find(({ id }) => inSync.includes(id))!
+      views.set(container, this.#replica(server, container)!.storage.index.view)
+    }
+    return views
   }
 
   /** When the cluster is whole: everything that was committed is in its logs. */

@@ -6,9 +6,12 @@
 
 import { type Container, members, type State } from '../../../cldb/state.ts'
 import type { Store } from '../../../cldb/store.ts'
+import type { Change } from '../../../fileserver/index/changes.ts'
 import { decodeChanges } from '../../../fileserver/log/changes-codec.ts'
 import { changesOf } from '../../../fileserver/log/record.ts'
-import { lengthsAfter } from '../../../fileserver/names/keys.ts'
+import { rootInode } from '../../../fileserver/names/create.ts'
+import { decodeInode, encodeInode } from '../../../fileserver/names/inode.ts'
+import { entryKey, inodeKey, lengthsAfter } from '../../../fileserver/names/keys.ts'
 import type { Addition } from '../../../fileserver/replica/addition.ts'
 import type { Environment } from '../../../fileserver/replica/environment.ts'
 import type { ContainerReplica } from '../../../fileserver/replica/replica.ts'
@@ -49,6 +52,19 @@ const answersAtOnce =
       return { ...appended, acknowledged: Promise.resolve() }
     }
   }
+
+/** Records with other changes than their calls made. */
+const changed =
+  (mutate: (changes: readonly Change[], replica: ContainerReplica) => readonly Change[]) =>
+  (replica: ContainerReplica): void => {
+    if (Object.hasOwn(replica, 'append')) return
+    const { append } = replica
+    replica.append = (addition) => append.call(replica, { ...addition, changes: mutate(addition.changes, replica) })
+  }
+
+const hasTag = (key: Uint8Array, of: Uint8Array): boolean => key[0] === of[0]
+const isEntry = (key: Uint8Array): boolean => hasTag(key, entryKey(rootInode, 0))
+const isInode = (key: Uint8Array): boolean => hasTag(key, inodeKey(rootInode))
 
 export const mutations = {
   'skip-epoch-check': {
@@ -233,6 +249,28 @@ export const mutations = {
         },
       })
     },
+  },
+  'half-a-rename': {
+    means: 'a rename to another directory leaves the name where it was',
+    replica: changed((changes) => {
+      const entries = changes.filter((change) => 'key' in change && isEntry(change.key))
+      const from = entries.find(({ type }) => type === 'delete')
+      return entries.some(({ type }) => type === 'put') ? changes.filter((change) => change !== from) : changes
+    }),
+  },
+  'uncounted-link': {
+    means: 'a second name of a file is not counted',
+    replica: changed((changes, replica) =>
+      changes.map((change) => {
+        const before = change.type === 'put' && isInode(change.key) ? replica.view.get(change.key) : undefined
+        if (change.type !== 'put' || before === undefined) return change
+        const { links, kind } = decodeInode(before)
+        const after = decodeInode(change.value)
+        return kind === 'directory'
+          ? change
+          : { ...change, value: encodeInode({ ...after, links: Math.min(after.links, links) }) }
+      }),
+    ),
   },
 } as const satisfies Readonly<Record<string, Mutation>>
 
