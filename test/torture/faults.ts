@@ -227,10 +227,21 @@ export const deeds: Readonly<Record<FaultKind, Deed>> = {
 
 function oldSegments(server: Server): string[] {
   const containers = join(server.directory, 'containers')
-  return readdirSync(containers, { recursive: true })
-    .map((name) => join(containers, String(name)))
-    .filter((path) => path.endsWith('.segment') && statSync(path).size > rottenSegmentBytesMin)
+  return readdirSync(containers)
+    .flatMap((container) => namesIn(join(containers, container)))
+    .filter((path) => path.endsWith('.segment'))
+    .filter((path) => (statSync(path, { throwIfNoEntry: false })?.size ?? 0) > rottenSegmentBytesMin)
     .sort()
+}
+
+/** Paths of what is in a directory: nothing if that has just been removed. */
+function namesIn(directory: string): string[] {
+  try {
+    return readdirSync(directory).map((name) => join(directory, name))
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== 'ENOENT') throw error
+    return []
+  }
 }
 
 /** To the last byte: in one piece as far as that goes, then with zeros. */

@@ -188,7 +188,8 @@ export async function torture(options: Options): Promise<Outcome> {
         },
         1000,
       )
-    } catch {
+    } catch (error) {
+      problem(`${error}`)
       for (const line of found) problem(line)
     }
   }
