@@ -153,7 +153,11 @@ export class Replicas {
       }
       return undefined
     }
-    if (!this.#replicas.has(container)) await this.#make(container, epoch(0))
+    if (!this.#replicas.has(container)) {
+      // It must not lead by what a replica was told that was here before.
+      this.#assigned.delete(container)
+      await this.#make(container, epoch(0))
+    }
     return this.get(container)
   }
 

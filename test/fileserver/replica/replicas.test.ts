@@ -297,6 +297,16 @@ t.test('a discarded replica leaves nothing', async (t) => {
   t.strictSame(a.replicas.registered(), { replicas: [], damaged: [] })
 })
 
+t.test('a replica that is made anew does not lead by what its predecessor was told', async (t) => {
+  const { nodes, a } = await three(t)
+  await nodes.configure(1, [a])
+  await serves(a)
+  await a.replicas.discard(container)
+  const again = await a.replicas.followed(container, e(3))
+  t.equal(again!.core.role, 'idle')
+  t.equal(again!.storage.log.last, 0)
+})
+
 t.test('what a failed removal leaves of a discarded replica is listed, so that it is discarded again', async (t) => {
   const { nodes, a } = await three(t)
   await nodes.configure(1, [a])
