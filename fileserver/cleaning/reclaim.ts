@@ -5,7 +5,7 @@
  * its master works it off.
  */
 import type { Containers } from '../../protocol/cluster/containers.ts'
-import { isFailure } from '../../protocol/failures.ts'
+import { Failure, isFailure } from '../../protocol/failures.ts'
 import { type ClientId, type ContainerId, clientId, type Epoch, type Inode, inode } from '../../protocol/ids.ts'
 import { files } from '../../protocol/messages/files.ts'
 import type { RequestOf } from '../../protocol/messages/service.ts'
@@ -46,14 +46,17 @@ export class Reclaim {
   /**
    * Has every chunk of the orphan trimmed, and notes it. Trimmed bytes do not come back: so first whatever cut them off
    * must be committed.
-   * @param of the epoch in which the orphan was read. @throws Failure when this replica is its master no more.
+   * @param of the epoch in which the orphan was read.
+   * @param away containers that did not answer: they are not asked again, and those that do not answer now are added.
+   * @throws Failure when this replica is its master no more, or a container is away.
    */
-  async work(replica: ContainerReplica, orphan: Orphan, of: Epoch): Promise<void> {
+  async work(replica: ContainerReplica, orphan: Orphan, of: Epoch, away = new Set<ContainerId>()): Promise<void> {
     const { trimChunk } = files.calls
     replica.demandWritable(of)
     await replica.settled(replica.storage.index.latest)
     await Promise.all(
-      orphan.chunks.map(({ chunk, keepBytes }) => {
+      orphan.chunks.map(async ({ chunk, keepBytes }) => {
+        if (away.has(chunk.container)) throw new Failure('UNAVAILABLE', `container ${chunk.container} did not answer`)
         const number = ++this.#number
         this.#unanswered.add(number)
         const [oldest = number] = this.#unanswered
@@ -67,7 +70,9 @@ export class Reclaim {
           .call(chunk.container, trimChunk, request, { timeoutMs })
           .catch((error) => {
             // The container went with its volume: nothing is left to trim.
-            if (!isFailure(error, 'STALE')) throw error
+            if (isFailure(error, 'STALE')) return
+            away.add(chunk.container)
+            throw error
           })
           .finally(() => this.#unanswered.delete(number))
       }),
@@ -82,12 +87,13 @@ export class Reclaim {
     if (replica.core.role !== 'master' || this.#working.has(replica.container)) return
     this.#working.add(replica.container)
     try {
+      const away = new Set<ContainerId>()
       let first: Inode | undefined
       for (;;) {
         const { epoch } = replica.core
         const found = await orphans(replica.view, replica.container, filesAtOnce, first)
         if (found.length === 0) break
-        const done = await Promise.allSettled(found.map((orphan) => this.work(replica, orphan, epoch)))
+        const done = await Promise.allSettled(found.map((orphan) => this.work(replica, orphan, epoch, away)))
         const errors = done.filter((one) => one.status === 'rejected').map(({ reason }) => reason)
         if (errors.length === 0) continue
         for (const error of errors) if (!isFailure(error)) throw error
