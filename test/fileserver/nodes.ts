@@ -211,6 +211,12 @@ export class Nodes {
   }
 }
 
+export async function three(t: Test) {
+  const nodes = await Nodes.make(t, 3)
+  const [a, b, c] = nodes.all as [Node, Node, Node]
+  return { nodes, a, b, c }
+}
+
 /** Appends a record as a client's call does. @returns its sequence, once it may be acknowledged. */
 export async function write(node: Node, { changes = [], payload = [], ...rest }: Wanted = {}): Promise<Sequence> {
   node.replica.demandWritable()

@@ -5,7 +5,7 @@
  */
 import t from 'tap'
 import { decodeEntry, enter } from '../../fileserver/names/directory.ts'
-import { decodeInode, encodeInode, type InodeValue, noBytes } from '../../fileserver/names/inode.ts'
+import { blank, decodeInode, encodeInode, type InodeValue } from '../../fileserver/names/inode.ts'
 import {
   chunkKey,
   chunkObject,
@@ -21,6 +21,7 @@ import type { Inode } from '../../protocol/ids.ts'
 import { bytesOf, codeOf, container } from './world.ts'
 
 const none: InodeValue = {
+  ...blank({ seconds: 0, nanoseconds: 0 }),
   kind: 'file',
   mode: 0o6754,
   links: 2,
@@ -30,17 +31,6 @@ const none: InodeValue = {
   accessed: { seconds: -1, nanoseconds: 999_999_999 },
   modified: { seconds: 1_700_000_000, nanoseconds: 1 },
   changed: { seconds: 2 ** 40, nanoseconds: 0 },
-  sizeBytes: 0,
-  chunkBytes: 0,
-  chunkBound: 0,
-  cut: 0,
-  trimmed: 0,
-  verifier: noBytes,
-  parent: 0 as Inode,
-  entries: 0,
-  target: noBytes,
-  major: 0,
-  minor: 0,
 }
 const file: InodeValue = { ...none, sizeBytes: 2 ** 50, chunkBytes: 2 ** 28, chunkBound: 2 ** 22, cut: 5, trimmed: 4 }
 const head = (kind: string): string =>

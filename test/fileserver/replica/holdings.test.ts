@@ -2,18 +2,12 @@
  * Claims about which replicas a server makes, lists and discards: none that is wanted goes, none that is not stays.
  */
 import { existsSync } from 'node:fs'
-import t, { type Test } from 'tap'
+import t from 'tap'
 import type { Source } from '../../../fileserver/resync/copying.ts'
 import { Failure } from '../../../protocol/failures.ts'
-import { type Node, Nodes, serves, until, write } from '../nodes.ts'
+import { serves, three, until, write } from '../nodes.ts'
 import { put } from '../stored.ts'
 import { container, e, fill, s } from '../world.ts'
-
-async function three(t: Test) {
-  const nodes = await Nodes.make(t, 3)
-  const [a, b, c] = nodes.all as [Node, Node, Node]
-  return { nodes, a, b, c }
-}
 
 t.test('a discarded replica leaves nothing', async (t) => {
   const { nodes, a } = await three(t)

@@ -3,21 +3,13 @@
  */
 import { mkdirSync, rmSync } from 'node:fs'
 import { join } from 'node:path'
-import t, { type Test } from 'tap'
+import t from 'tap'
 import { Failure } from '../../../protocol/failures.ts'
 import { replication } from '../../../protocol/messages/replication.ts'
 import { bytesOf } from '../../names/world.ts'
-import { type Node, Nodes, serves, until, write } from '../nodes.ts'
+import { type Node, Nodes, serves, three, until, write } from '../nodes.ts'
 import { extent, put } from '../stored.ts'
 import { chains, container, contents, e, flip, s, segmentFiles, ticket } from '../world.ts'
-
-type Three = { readonly nodes: Nodes; readonly a: Node; readonly b: Node; readonly c: Node }
-
-async function three(t: Test): Promise<Three> {
-  const nodes = await Nodes.make(t, 3)
-  const [a, b, c] = nodes.all as [Node, Node, Node]
-  return { nodes, a, b, c }
-}
 
 const held = (node: Node, key: string): string | undefined => {
   const value = node.replica.view.get(bytesOf(key))
