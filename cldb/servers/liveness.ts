@@ -136,8 +136,10 @@ function returned(draft: Draft, named: Container, id: ServerId, held: boolean, s
     vacate(draft, container)
     container = draft.containers.get(container.container)!
   }
-  const lost = !sameProcess && !held && container.inSync.includes(id)
-  if (lost && container.inSync.length > 1) container = writeOff(draft, container, id)
+  const lost = !sameProcess && !held
+  if (lost && container.inSync.length > 1 && container.inSync.includes(id)) container = writeOff(draft, container, id)
+  // What its master has yet to say of the process before, in the old epoch, is not true of this one.
+  else if (lost && container.resyncing.includes(id)) container = draft.configure(container, {})
   if (
     container.master === undefined ||
     (container.master !== id && draft.elections.get(container.container) !== undefined)

@@ -244,6 +244,20 @@ t.test('a replica that was lost with its disk', async (t) => {
   t.match(world.at(1), { master: undefined, inSync: [server(master)] }, 'the last one is kept, but never made master')
 })
 
+t.test('a target that lost its replica while its master was telling that it holds everything', async (t) => {
+  const { world, master, others } = cluster(3)
+  const [target, other] = others as [number, number]
+  world.reconfigure(1, master, [target], [])
+  const { epoch: told } = world.at(1)
+  world.kill(master, target, other)
+  world.join(target, 2, [])
+  const add = { remove: [], add: [server(target)], lost: false }
+  const late = { server: server(master), incarnation: 1, container: 1 as never, epoch: told, ...add }
+  t.equal(world.refusal({ type: 'reconfigure', request: late }), 'CONFLICT', 'that was said of the process before')
+  world.pass(5000)
+  t.match(world.at(1), { master: undefined, resyncing: [server(target)] }, 'is not made master')
+})
+
 t.test('a container that was never made', async (t) => {
   const world = new World()
   for (const number of [1, 2, 3]) world.join(number)
