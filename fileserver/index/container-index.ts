@@ -107,11 +107,16 @@ export class ContainerIndex {
     return { segment, end: { sequence: at, offset, chain: BigInt(chain) }, starts }
   }
 
-  /** Forgets everything of the container in the index, durably: it must not come back over another log. */
+  /**
+   * Forgets everything of the container in the index, durably: it must not come back over another log. First how far the log
+   * is applied: what a crash leaves of the rest must not count over the same log, either.
+   */
   static async clear(index: Index, container: ContainerId): Promise<void> {
     const prefix = containerPrefix(container)
+    const checkpoint = [{ key: Buffer.concat([prefix, Buffer.from('m')]), value: undefined }]
+    await index.write(checkpoint, false)
     await index.clear(prefix, containerPrefix(containerId(container + 1)))
-    await index.write([{ key: Buffer.concat([prefix, Buffer.from('m')]), value: undefined }], true)
+    await index.write(checkpoint, true)
   }
 
   get applied(): Sequence {

@@ -5,8 +5,9 @@
 import { rmSync } from 'node:fs'
 import { join } from 'node:path'
 import t from 'tap'
-import { containerPrefix } from '../../../fileserver/index/container-index.ts'
+import { ContainerIndex, containerPrefix } from '../../../fileserver/index/container-index.ts'
 import { Liveness } from '../../../fileserver/index/liveness.ts'
+import type { Index } from '../../../fileserver/index/store.ts'
 import { randomFrom } from '../../names/random.ts'
 import {
   add,
@@ -298,6 +299,31 @@ t.test('the newest segment can be dropped too', async (t) => {
   await now.storage.flush(s(3))
   t.strictSame(await dump(now), before)
 })
+
+t.test(
+  'an index that was being cleared when the power went does not count over the log that is still there',
+  async (t) => {
+    const here = place(t)
+    const now = await stored(here, 'a', 'create')
+    for (let i = 0; i < 4; i++) add(now, { changes: [put(`k${i}`, 'v', true)] })
+    await now.storage.flush(s(4))
+    const before = await dump(now)
+    const index: Index = {
+      ...now.index,
+      clear: async (from) => {
+        await now.index.clear(from, Buffer.concat([containerPrefix(container), Buffer.from('kk2')]))
+        throw new Error('the power is gone')
+      },
+    }
+    await t.rejects(ContainerIndex.clear(index, container), /power/)
+    t.notSame(await dump(now), before)
+    await close(now)
+    const again = await stored(here, 'a', 'open')
+    closing(t, () => again)
+    await again.storage.flush(s(4))
+    t.strictSame(await dump(again), before)
+  },
+)
 
 t.test('a segment that goes missing is noticed', async (t) => {
   const here = place(t)
