@@ -3,7 +3,8 @@
  *
  * Pure. An election waits until a candidate is alive and then `electionDelayMs`, so that servers that crashed
  * together all become candidates. Only a member of the in-sync set is ever chosen, and never while the process that
- * was master before may still hold its lease.
+ * was master before may still hold its lease. Who is in sync stays so: it is the new master that has those removed whom it
+ * does not reach, once it acts. One that is chosen while it dies, or can't read its replica, takes nobody's place away.
  */
 
 import type { ContainerId, ServerId } from '../../protocol/ids.ts'
@@ -148,11 +149,7 @@ function choose(draft: Draft, id: ContainerId, sources: Map<ServerId, number>): 
     return
   }
   addTo(sources, master, copyBytes(draft, id))
-  draft.configure(container, {
-    master,
-    inSync: container.inSync.filter((member) => member !== former),
-    resyncing: former === undefined ? container.resyncing : [...container.resyncing, former],
-  })
+  draft.configure(container, { master })
 }
 
 /** Those in service, if there are any, and of those with the least to copy: so a lost server's are made by all. */

@@ -119,7 +119,8 @@ export class ContainerReplica {
       this.location = location
       // Told again of the same epoch: a member has come back, or has another address.
       this.#triedMs = Number.NEGATIVE_INFINITY
-      this.#dispatch({ type: 'assigned', configuration: { ...location, master: location.master } })
+      const silent = location.servers.filter(({ alive }) => !alive).map(({ server }) => server)
+      this.#dispatch({ type: 'assigned', configuration: { ...location, master: location.master, silent } })
     })
   }
 

@@ -49,6 +49,8 @@ export type Configuration = {
   readonly master: ServerId | undefined
   readonly inSync: readonly ServerId[]
   readonly resyncing: readonly ServerId[]
+  /** Those of them that the CLDB does not hear. */
+  readonly silent: readonly ServerId[]
   readonly minimum: number
 }
 
@@ -208,29 +210,35 @@ function assigned(replica: Replica, configuration: Configuration): Step {
   }
   assert(configuration.inSync.includes(replica.self), 'a master is in the in-sync set')
   const servers = [...configuration.inSync, ...configuration.resyncing].filter((server) => server !== replica.self)
+  // The master before us is still in the set, and mostly silent: nobody waits for him. One that led already finds out itself.
+  const isLost = (server: ServerId): boolean =>
+    !leads && configuration.inSync.includes(server) && configuration.silent.includes(server)
   const members = servers.map((server) => ({
     server,
-    phase: 'matching' as const,
+    phase: isLost(server) ? ('lost' as const) : ('matching' as const),
     appended: sequence(0),
     durable: sequence(0),
     inSync: configuration.inSync.includes(server),
     joining: false,
     offered: false,
   }))
-  effects.push({ type: 'startEpoch' }, ...servers.map((server) => ({ type: 'match' as const, server })))
-  return {
-    next: {
-      ...replica,
-      epoch: configuration.epoch,
-      role: 'recovering',
-      members,
-      minimum: configuration.minimum,
-      received: replica.committed,
-      epochStart: sequence(0),
-      reconfiguring: false,
-    },
-    effects,
+  const next: Replica = {
+    ...replica,
+    epoch: configuration.epoch,
+    role: 'recovering',
+    members,
+    minimum: configuration.minimum,
+    received: replica.committed,
+    epochStart: sequence(0),
+    reconfiguring: false,
   }
+  if (servers.some(isLost)) {
+    // The epoch without them is the one that begins.
+    const asked = advanced(next)
+    return { next: asked.next, effects: [...effects, ...asked.effects] }
+  }
+  effects.push({ type: 'startEpoch' }, ...servers.map((server) => ({ type: 'match' as const, server })))
+  return { next, effects }
 }
 
 function member(

@@ -78,8 +78,23 @@ t.test('a lost master', async (t) => {
     const after = world.at(1)
     t.ok(others.includes(numberOf(after.master)!), 'another in-sync member')
     t.equal(after.epoch, 2)
-    t.strictSame(numbersOf(after.resyncing), [master], 'the old one resyncs when it returns')
+    t.equal(after.inSync.length, 3, 'the old one stays in sync until the new one acts')
     t.ok(world.nowMs - lostMs <= 2150, `${world.nowMs - lostMs} ms after its last heartbeat`)
+    world.reconfigure(1, numberOf(after.master)!, [master], [])
+    t.strictSame(numbersOf(world.at(1).resyncing), [master], 'and resyncs when it returns')
+  })
+
+  t.test('is as good as before when those that were chosen after it die as well', async (t) => {
+    const { world, master, others } = cluster(3)
+    world.kill(master)
+    world.pass(1000)
+    world.kill(...others)
+    world.pass(20_000)
+    t.equal(world.at(1).master, undefined)
+    t.equal(world.at(1).inSync.length, 3)
+    world.join(master, 2, [1])
+    world.pass(250)
+    t.equal(world.at(1).master, server(master), 'it has everything that was acknowledged')
   })
 
   t.test('keeps its place when the same process registers again in time', async (t) => {
@@ -277,8 +292,10 @@ t.test('a container that one member made and no master served', async (t) => {
   while (world.at(1).master === undefined || world.at(1).master === server(first)) world.pass(50)
   const maker = numberOf(world.at(1).master)!
   const other = maker === second ? third : second
+  world.reconfigure(1, maker, [first], [])
   world.kill(maker)
   while (world.at(1).master !== server(other)) world.pass(50)
+  world.reconfigure(1, other, [maker], [])
   t.strictSame(numbersOf(world.at(1).inSync), [other])
   world.kill(other)
   world.join(maker, 2, [1])
@@ -314,8 +331,15 @@ t.test('reconfigure', async (t) => {
   t.match(world.at(1), { epoch: 2, resyncing: [server(one)] })
   t.strictSame(numbersOf(world.at(1).inSync), [master, two].sort())
   t.equal(world.refusal(request({ remove: [server(two)] })), 'CONFLICT', 'compare-and-set')
-  world.reconfigure(1, master, [], [one])
-  t.match(world.at(1), { epoch: 3, resyncing: [] })
+  world.kill(one)
+  world.pass(2000)
+  const silent = request({ epoch: epoch(2), add: [server(one)] })
+  t.equal(world.refusal(silent), 'NOT_READY', 'and only one that is heard')
+  world.reconfigure(1, master, [two], [one])
+  t.match(world.at(1), { epoch: 3, inSync: [server(master)] }, 'but another is removed all the same')
+  world.join(one, 1, [1])
+  world.reconfigure(1, master, [], [one, two])
+  t.match(world.at(1), { epoch: 4, resyncing: [] })
 })
 
 t.test('a master whose replica failed', async (t) => {

@@ -27,6 +27,7 @@ const configuration = (
   master: inSync[0],
   inSync,
   resyncing,
+  silent: [],
   minimum: 2,
 })
 
@@ -209,6 +210,24 @@ t.test('rule 7: waiting writes go on when the epoch that left a member out has b
   driven.matched(b, 5).appended(6).acknowledged(6, b)
   t.match(driven.core, { role: 'master', committed: 6, received: 6 })
   t.ok(acknowledges(driven.core), 'two of two')
+})
+
+t.test('rule 7: a new master has those removed whom the CLDB does not hear, before it begins', async (t) => {
+  const silent = (epoch: number, inSync: readonly ServerId[], resyncing: readonly ServerId[] = []): Event => ({
+    type: 'assigned',
+    configuration: { ...configuration(epoch, inSync, resyncing), silent: [c] },
+  })
+  const driven = new Driven().do(silent(5, [a, b, c]))
+  const reconfigure = { type: 'reconfigure', remove: [c], add: [] } as const
+  t.strictSame(driven.effects(), [{ type: 'saveEpoch', epoch: 5 }, reconfigure])
+  driven.do({ type: 'reconfigureFailed', epoch: e(5) })
+  t.strictSame(driven.effects(), [reconfigure], 'until it is heard')
+  driven.do({ type: 'appended', last: s(3) }, { type: 'synced', durable: s(3) })
+  t.match(driven.core, { role: 'recovering', committed: 0 })
+  driven.do(silent(6, [a, b], [c]))
+  t.strictSame(driven.types(), ['saveEpoch', 'startEpoch', 'match', 'match'], 'a resyncing one may be silent')
+  const leading = master().do(silent(6, [a, b, c]))
+  t.strictSame(leading.types(), ['saveEpoch', 'startEpoch', 'match', 'match'], 'one that led asks its members itself')
 })
 
 t.test('rule 7: with fewer members than the minimum nothing is acknowledged', async (t) => {
