@@ -21,7 +21,7 @@ import { disown, installed, isInstalling } from './resync/marker.ts'
 
 /** A stopped replica is opened again after this. */
 const reopenMs = 1000
-/** A replica that the disk does not read after so many attempts is as good as damaged. */
+/** A replica that the disk does not read after so many attempts is as good as damaged; one that can't be opened else need not lead. */
 const opensMax = 5
 /** Between two attempts to have somebody else lead. */
 const againMs = 200
@@ -42,10 +42,12 @@ export class Replicas {
   readonly #copies = new Map<ContainerId, Copying>()
   /** On disk, not known to be damaged, and to be opened later. */
   readonly #waiting = new Map<ContainerId, Before>()
-  /** How often in a row the disk failed to read it. */
-  readonly #unread = new Map<ContainerId, number>()
+  /** How often in a row it could not be opened, and in how many of them, the last ones, the disk failed to read it. */
+  readonly #failed = new Map<ContainerId, { readonly opens: number; readonly unread: number }>()
   /** What this server was last told to lead: a replica that is opened later takes it up. */
   readonly #assigned = new Map<ContainerId, Location>()
+  /** The last epochs that this server was to lead and did not, as it could not open its replica: it must not begin them late. */
+  readonly #declined = new Map<ContainerId, Epoch>()
   /** What this server is ceasing to lead although nothing is wrong. */
   readonly #givingWay = new Set<ContainerId>()
   /** To be given up as soon as no in-sync set names them; each with the epoch in which that was found out. */
@@ -107,11 +109,13 @@ export class Replicas {
   /** The CLDB's word. A container that does not exist yet is made here. */
   async assign(location: Location): Promise<void> {
     const { container } = location
-    if (location.master === this.#environment.self) this.#assigned.set(container, location)
+    const leads = location.master === this.#environment.self
+    if (leads && location.epoch <= (this.#declined.get(container) ?? 0)) return
+    if (leads) this.#assigned.set(container, location)
     else this.#assigned.delete(container)
     while (this.#busy.has(container)) await this.#busy.get(container)
     if (this.#waiting.has(container)) return
-    if (!this.#replicas.has(container) && location.master === this.#environment.self) {
+    if (!this.#replicas.has(container) && leads) {
       // The CLDB names no server that had a replica and lost it: an empty one is right, a damaged one never.
       if (this.#damaged.has(container)) {
         this.#environment.log.error(
@@ -331,25 +335,31 @@ export class Replicas {
       const storage = await Storage.open(this.#options(container), this.#waiting.get(container)?.durable)
       this.#damaged.delete(container)
       this.#waiting.delete(container)
-      this.#unread.delete(container)
+      this.#failed.delete(container)
       this.#add(container, storage)
     } catch (error) {
       // What makes no sense stops this replica, and no other.
       if (!isFailure(error) && !(error instanceof AssertionError)) throw error
-      const unread = isFailure(error, 'DISK_FAILED') ? (this.#unread.get(container) ?? 0) + 1 : 0
-      this.#unread.set(container, unread)
+      const before = this.#failed.get(container) ?? { opens: 0, unread: 0 }
+      const opens = before.opens + 1
+      const unread = isFailure(error, 'DISK_FAILED') ? before.unread + 1 : 0
+      this.#failed.set(container, { opens, unread })
+      const assigned = this.#assigned.get(container)
       if (isFailure(error, 'CORRUPT') || unread === opensMax) {
         this.#environment.log.error({ container, error }, 'the replica is damaged and has to be made anew')
-        const { disk } = this.#environment
-        const stored = Storage.epochIn(disk, this.#options(container).directory)
+        const stored = Storage.epochIn(this.#environment.disk, this.#options(container).directory)
         this.#damaged.set(container, epoch(Math.max(stored, this.#waiting.get(container)?.epoch ?? 0)))
         this.#waiting.delete(container)
-        this.#unread.delete(container)
+        this.#failed.delete(container)
         // It was to lead as soon as it is open.
-        const assigned = this.#assigned.get(container)
         if (assigned !== undefined) void this.#resign(container, assigned.epoch, { lost: true })
       } else {
         this.#environment.log.error({ container, error }, 'the replica cannot be opened now')
+        if (assigned !== undefined && opens % opensMax === 0) {
+          this.#assigned.delete(container)
+          this.#declined.set(container, assigned.epoch)
+          void this.#resign(container, assigned.epoch)
+        }
         this.#openLater(container, this.#waiting.get(container) ?? { epoch: epoch(0), durable: undefined })
       }
     }

@@ -23,6 +23,14 @@ const agree = (...nodes: Node[]): Promise<void> =>
     return nodes.every(({ replica }) => replica.storage.log.last === last && replica.core.committed === last)
   }, 'all have everything')
 
+/** What a node would do later it does soon. */
+function hasten({ environment }: Node): void {
+  const { clock } = environment
+  Object.assign(environment, {
+    clock: { ...clock, after: (ms: number, run: () => void) => clock.after(ms / 50, run) },
+  })
+}
+
 t.test('a write is on every replica, byte for byte, when it is acknowledged', async (t) => {
   const { nodes, a, b, c } = await three(t)
   await nodes.configure(1, [a, b, c])
@@ -153,16 +161,39 @@ t.test('a replica that cannot be opened just now is not made anew either', async
   t.equal(held(a, 'k'), 'precious')
 })
 
+t.test('who cannot open the replica that it is to lead gives way, and does not begin that epoch late', async (t) => {
+  const { nodes, a, b } = await three(t)
+  const resigned: number[] = []
+  nodes.reconfigured = async (epoch) => {
+    resigned.push(epoch)
+    return nodes.location(epoch, [a, b])
+  }
+  await nodes.configure(1, [a, b])
+  await serves(a)
+  hasten(a)
+  const { load } = a.place.disk
+  const noSpace = (): never => {
+    throw new Failure('NO_SPACE', 'ENOSPC')
+  }
+  Object.assign(a.place.disk, { load: noSpace })
+  a.replica.dispatch({ type: 'rolledBack', last: s(0) })
+  await a.replicas.assign(nodes.location(2, [a, b]))
+  await until(() => resigned.includes(2), 'it gives way')
+  Object.assign(a.place.disk, { load })
+  await until(() => a.replicas.holds(container), 'it is open')
+  await a.replicas.assign(nodes.location(2, [a, b]))
+  t.match(a.replica.core, { role: 'idle', epoch: 1 })
+  await nodes.configure(3, [a, b])
+  await serves(a)
+})
+
 t.test('a replica that the disk does not read any more is made anew', async (t) => {
   const { nodes, a, b } = await three(t)
   await nodes.govern(1, [a, b])
   await serves(a)
   await write(a, { changes: [put('k', 'v', true)] })
   await agree(a, b)
-  const { clock } = b.environment
-  Object.assign(b.environment, {
-    clock: { ...clock, after: (ms: number, run: () => void) => clock.after(ms / 50, run) },
-  })
+  hasten(b)
   const { load, save } = b.place.disk
   Object.assign(b.place.disk, {
     load: () => {
