@@ -33,11 +33,13 @@ export async function giveUp(
   const of = replica.core.epoch
   replicas.condemn(container, of)
   try {
-    await leave(environment, replica, before)
     for (let looks = 0; looks < looksMax; looks++) {
       const now = await located(container, locate)
       if (!ours()) return false
-      if (now !== undefined && now.epoch > of && !now.inSync.includes(self)) {
+      // Another run may have pardoned it meanwhile: then a later master counts on it.
+      if (replica.core.role !== 'idle' && replica.core.epoch > of) return false
+      if (now?.epoch === of) await leave(environment, replica, now)
+      else if (now !== undefined && !now.inSync.includes(self)) {
         const why = new Failure('CORRUPT', `container ${container} is damaged and can't be mended here`)
         await replicas.giveUp(container, why)
         return true
@@ -55,16 +57,16 @@ async function leave(environment: Environment, replica: ContainerReplica, { mast
   const { self, limits, reconfigure } = environment
   const { container } = replica
   try {
-    if (replica.leads) {
-      replica.dispatch({ type: 'giveWay', epoch: replica.core.epoch })
-      if (!replica.leads) await reconfigure(container, replica.core.epoch, [self], [])
+    if (master === self) {
+      replica.dispatch({ type: 'giveWay', epoch })
+      if (!replica.leads) await reconfigure(container, epoch, [self], [])
     } else if (master !== undefined) {
       const timeoutMs = limits.replicaTimeoutMs
       const connection = await environment.connect(master, timeoutMs)
       await connection.call(maintenance.calls.damaged, { container, epoch, server: self }, { timeoutMs })
     }
   } catch (error) {
-    // A later scrub tries again.
+    // It is asked again.
     if (!isFailure(error)) throw error
   }
 }
