@@ -36,6 +36,7 @@ export class Membership {
   readonly #sizes = new Map<ContainerId, number>()
   #leasedUntilMs = Number.NEGATIVE_INFINITY
   #leaseMs = 0
+  #heartbeatMs = 0
   #attempt = 0
   #subscription: Subscription | undefined
   /** The first assignments of the subscription are carried out. */
@@ -67,8 +68,8 @@ export class Membership {
    * @returns the cluster's id. @throws Failure WRONG_CLUSTER, or any other that waiting does not cure.
    */
   async join(): Promise<string> {
-    const { cluster, heartbeatMs } = await this.#register()
-    void this.#keep(heartbeatMs)
+    const cluster = await this.#register()
+    void this.#keep()
     return cluster
   }
 
@@ -94,7 +95,7 @@ export class Membership {
     this.#subscription?.close()
   }
 
-  async #register(): Promise<{ cluster: string; heartbeatMs: number }> {
+  async #register(): Promise<string> {
     const { clock, self, disk, log } = this.#environment
     // What we were told until now is done before we say what we hold: of a replica that is made later nobody would know.
     this.#unsubscribe()
@@ -111,10 +112,13 @@ export class Membership {
           ...this.#replicas.registered(),
         }
         const reply = await this.#cldb.call(register, request, registerTimeoutMs)
+        this.#heartbeatMs = reply.heartbeatMs
         this.#leaseMs = reply.leaseMs
+        // A CLDB that was started anew may have been told to give shorter ones.
+        this.#leasedUntilMs = Math.min(this.#leasedUntilMs, sentMs + reply.leaseMs)
         this.#sizes.clear()
         this.#subscribe(sentMs)
-        return reply
+        return reply.cluster
       } catch (error) {
         if (!isFailure(error) || error.row.retry === 'never' || this.#closed) throw error
         log.info({ error }, 'waiting for the CLDB')
@@ -123,13 +127,13 @@ export class Membership {
     }
   }
 
-  async #keep(heartbeatMs: number): Promise<void> {
+  async #keep(): Promise<void> {
     const { clock, self, log } = this.#environment
     while (!this.#closed) {
-      await pause(clock, heartbeatMs)
+      await pause(clock, this.#heartbeatMs)
       const sentMs = clock.monotonicMs()
       try {
-        const { handOver } = await this.#cldb.call(heartbeat, this.#heartbeat(self), Math.max(heartbeatMs, 100))
+        const { handOver } = await this.#cldb.call(heartbeat, this.#heartbeat(self), Math.max(this.#heartbeatMs, 100))
         if (this.#subscription === undefined) this.#subscribe(sentMs)
         else if (this.#heard) this.#leasedUntilMs = sentMs + this.#leaseMs
         for (const { container, epoch } of handOver) void this.#replicas.giveWay(container, epoch)
@@ -188,7 +192,7 @@ export class Membership {
       void Promise.all(assigned).then(() => {
         if (this.#subscription !== subscription) return
         this.#heard = true
-        this.#leasedUntilMs = Math.max(this.#leasedUntilMs, sentMs + this.#leaseMs)
+        this.#leasedUntilMs = sentMs + this.#leaseMs
       })
     })
     this.#subscription = subscription
