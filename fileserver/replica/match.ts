@@ -5,7 +5,6 @@
  * Driver around pure decisions (log/history.ts). Histories give the divergence point; the chain there proves it. Where
  * it does not (only damage does that), the last sequence with an equal chain is found by search over the chains.
  */
-import { assert } from '../../protocol/assert.ts'
 import type { Clock } from '../../protocol/clock.ts'
 import { Failure } from '../../protocol/failures.ts'
 import { type ContainerId, type Epoch, type Sequence, type ServerId, sequence } from '../../protocol/ids.ts'
@@ -61,7 +60,8 @@ export async function match(matching: Matching): Promise<Sequence> {
   const { history, committed, attempt, whole: isWhole } = theirs
   const parting = divergencePoint(log.history, history)
   let point = parting
-  assert(!matching.inSync || point >= committed, 'what an in-sync replica knows to be committed is in our log')
+  if (matching.inSync && point < committed)
+    throw new OwnDamage(new Failure('CORRUPT', `our own log lacks sequence ${committed}, which was committed`))
   if (point > 0 && !(await agrees(matching, point))) point = await search(matching, point)
   // What is committed is in our log: a replica that lacks some of it has lost or damaged what it claims to have.
   // Nor can one in sync be cut where damage, or a read that failed, hides that it agrees: all of that may be committed.
