@@ -340,9 +340,9 @@ export class Replicas {
     } catch (error) {
       // What makes no sense stops this replica, and no other.
       if (!isFailure(error) && !(error instanceof AssertionError)) throw error
-      const before = this.#failed.get(container) ?? { opens: 0, unread: 0 }
-      const opens = before.opens + 1
-      const unread = isFailure(error, 'DISK_FAILED') ? before.unread + 1 : 0
+      const failed = this.#failed.get(container)
+      const opens = 1 + (failed?.opens ?? 0)
+      const unread = isFailure(error, 'DISK_FAILED') ? 1 + (failed?.unread ?? 0) : 0
       this.#failed.set(container, { opens, unread })
       const assigned = this.#assigned.get(container)
       if (isFailure(error, 'CORRUPT') || unread === opensMax) {
@@ -406,7 +406,7 @@ export class Replicas {
   /** Has another server lead, or this one in a later epoch; asks until the CLDB has heard it. */
   async #resign(container: ContainerId, of: Epoch, { staying = false, lost = false } = {}): Promise<void> {
     const { clock, self, reconfigure } = this.#environment
-    for (;;) {
+    for (; !this.#closed; await pause(clock, againMs)) {
       try {
         await reconfigure(container, of, [self], staying ? [self] : [], lost)
         return
@@ -414,8 +414,6 @@ export class Replicas {
         if (!isFailure(error)) throw error
         if (!isFailure(error, 'UNAVAILABLE', 'DEADLINE', 'NOT_READY', 'OVERLOADED')) return
       }
-      await pause(clock, againMs)
-      if (this.#closed) return
     }
   }
 

@@ -395,18 +395,11 @@ inline reconfigureNothing(m, f, g) {
   }
 }
 
-/*
- * Any member of the in-sync set may become master, as soon as it hears of it; the one before leaves the set unless its
- * process is known to be over.
- */
+/* Any member of the in-sync set may become master, as soon as it hears of it. Who is in sync stays so. */
 #define vacant(r) (currentMaster == NOBODY || (currentMaster != r && leaseOver(currentMaster)))
 inline elect(r) {
   d_step {
     currentEpoch < EPOCHS && candidate(r) && vacant(r) -> printf("epoch %d: %d is chosen\n", currentEpoch + 1, r);
-    if
-    :: currentMaster != NOBODY -> currentInSync = currentInSync & ~only(currentMaster)
-    :: else
-    fi;
     leased[r] = 1;
     configure(r, currentInSync | only(r));
     lead(r)
@@ -475,9 +468,9 @@ inline offer(m, f) {
   }
 }
 
-/* f refuses, or has crashed. */
+/* f refuses, or has crashed, or led before and is out of touch with the CLDB. */
 #define refuses(m, f) (epoch[f] > epoch[m] || (streams(m, f) && role[f] != follower))
-#define crashed(f) (role[f] == idle && !leased[f])
+#define silent(f) (!leased[f])
 inline forget(m, f) {
   phase[of(m, f)] = lost;
   if
@@ -487,7 +480,7 @@ inline forget(m, f) {
 }
 inline lose(m, f) {
   d_step {
-    leads(m) && phase[of(m, f)] != lost && (refuses(m, f) || crashed(f)) -> printf("%d loses %d\n", m, f);
+    leads(m) && phase[of(m, f)] != lost && (refuses(m, f) || silent(f)) -> printf("%d loses %d\n", m, f);
     forget(m, f);
     advance(m)
   }

@@ -141,7 +141,6 @@ export class Copying {
     const { first, sizeBytes } = segment
     if (!trusted.some((own) => equal(own, segment))) {
       const before = this.doneBytes
-      if (file.sizeBytes() > sizeBytes) file.truncate(sizeBytes)
       if (file.sizeBytes() === 0) await this.#fetch(segment, file, wholeRuns(sizeBytes, this.#sizes.fetchBytes))
       for (let attempt = 1; !(await this.#isWhole(segment, file)); attempt++) {
         const theirs = await source.sums(first, sizeBytes)
@@ -153,6 +152,8 @@ export class Copying {
         if (runs.length === 0) await source.mend(first)
         else await this.#fetch(segment, file, runs)
       }
+      // Not before it is proven where the segment ends: a master whose file lost its end would take that of ours.
+      if (file.sizeBytes() > sizeBytes) file.truncate(sizeBytes)
       // What was here already was nothing to do.
       this.totalBytes -= sizeBytes - (this.doneBytes - before)
     }
@@ -196,7 +197,8 @@ export class Copying {
     let mark = this.#beginning(segment)
     const buffer = buffers.take(this.#sizes.pieceBytes)
     while (mark !== undefined && mark.offset < segment.sizeBytes) {
-      let bytes: Buffer = buffer.subarray(0, await file.readLater(buffer, mark.offset))
+      const wanted = buffer.subarray(0, segment.sizeBytes - mark.offset)
+      let bytes: Buffer = buffer.subarray(0, await file.readLater(wanted, mark.offset))
       const largeBytes = largeRecordBytes(bytes)
       if (largeBytes > 0) {
         bytes = Buffer.allocUnsafe(largeBytes)

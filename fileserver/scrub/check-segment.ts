@@ -116,8 +116,8 @@ class Checking {
   async #ownHead(place: Mark): Promise<Buffer | undefined> {
     const left = this.#check.segment.sizeBytes - place.offset
     if (left < headerBytes) return undefined
-    const header = headerAt(await this.#bytes(place.offset, headerBytes), place, left)
-    if (header === undefined) return undefined
+    const header = headerAt(await this.#bytes(place.offset, headerBytes), place)
+    if (header === undefined || recordBytes(header) > left) return undefined
     const head = await this.#bytes(place.offset, header.headBytes)
     return chainOf(head, place.chain) === header.chain ? head : undefined
   }
@@ -126,11 +126,16 @@ class Checking {
     this.#note(1, place.offset)
     const { segment, peers } = this.#check
     const left = segment.sizeBytes - place.offset
-    for (const peer of left < headerBytes ? [] : peers) {
+    for (const peer of peers) {
       const fixed = await peer(segment.first, place.offset, headerBytes)
-      const header = fixed && headerAt(fixed, place, left)
+      const header = fixed && headerAt(fixed, place)
       const head = header && (await peer(segment.first, place.offset, header.headBytes))
       if (head === undefined || chainOf(head, place.chain) !== head.readBigUInt64LE(0)) continue
+      // A file that lost its end while nobody had it open has no room for what stood there.
+      if (recordBytes(header!) > left) {
+        this.#refused = true
+        return undefined
+      }
       this.#patches.push({ offset: place.offset, bytes: head })
       this.#unproven = true
       return head
@@ -229,11 +234,11 @@ class Checking {
   }
 }
 
-/** @returns the header of the record that should stand at `place`, of which `left` bytes are there at most. Its chain is not checked. */
-function headerAt(bytes: Buffer, place: Mark, left: number): Header | undefined {
+/** @returns the header of the record that should stand at `place`. Its chain is not checked. */
+function headerAt(bytes: Buffer, place: Mark): Header | undefined {
   try {
     const header = decodeHeader(bytes)
-    return header.sequence === place.sequence && recordBytes(header) <= left ? header : undefined
+    return header.sequence === place.sequence ? header : undefined
   } catch (error) {
     if (!isFailure(error, 'CORRUPT')) throw error
     return undefined

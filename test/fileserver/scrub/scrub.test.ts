@@ -72,6 +72,28 @@ t.test('a segment that became shorter is whole again', async (t) => {
   await scrubbed.equal(t, 'byte for byte')
 })
 
+t.test('a segment that became shorter while nobody had it open is found, and made anew', async (t) => {
+  const scrubbed = await Scrubbed.make(t)
+  const { nodes } = scrubbed
+  const [master, victim] = nodes.all
+  const { log, index } = victim!.replica.storage
+  await until(() => index.applied === log.last, 'nothing of it is read again')
+  await victim!.replicas.close()
+  const [path] = segmentsOf(victim!)
+  truncateSync(path!, statSync(path!).size - 100)
+  const again = await victim!.reopened(nodes)
+  const shorter = again.replica
+  scrubbed.scrubs(again)
+  await write(master!, { changes: [put('after', 'all', true)] })
+  await until(() => scrubbed.location.epoch >= 3 && scrubbed.location.inSync.length === 3, 'it is back', 20_000)
+  const { epoch } = scrubbed.location
+  const [report] = await scrubbed.scrub(again)
+  t.match(report, { found: 1, repaired: 0, problems: [{ problem: /made anew/ }] })
+  await until(() => scrubbed.location.epoch > epoch && scrubbed.location.inSync.length === 3, 'made anew', 20_000)
+  t.not(again.replica, shorter)
+  await scrubbed.equal(t, 'byte for byte')
+})
+
 t.test('replicas that are spoiled in different places mend each other', async (t) => {
   const seed = Number(process.env.SEED ?? Math.floor(Math.random() * 2 ** 31))
   t.comment(`SEED=${seed}`)
