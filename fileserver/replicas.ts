@@ -21,8 +21,9 @@ import { disown, installed, isInstalling } from './resync/marker.ts'
 
 /** A stopped replica is opened again after this. */
 const reopenMs = 1000
-/** A replica that the disk does not read after so many attempts is as good as damaged; one that can't be opened else need not lead. */
+/** After so many attempts a replica that the disk does not read is as good as damaged; after so many, somebody else should lead. */
 const opensMax = 5
+const opensPerEpoch = 60
 /** Between two attempts to have somebody else lead. */
 const againMs = 200
 const openAtOnce = 16
@@ -108,9 +109,9 @@ export class Replicas {
 
   /** The CLDB's word. A container that does not exist yet is made here. */
   async assign(location: Location): Promise<void> {
-    const { container } = location
+    const { container, epoch: of } = location
     const leads = location.master === this.#environment.self
-    if (leads && location.epoch <= (this.#declined.get(container) ?? 0)) return
+    if (leads && of <= (this.#declined.get(container) ?? 0)) return void this.#resign(container, of)
     if (leads) this.#assigned.set(container, location)
     else this.#assigned.delete(container)
     while (this.#busy.has(container)) await this.#busy.get(container)
@@ -118,17 +119,14 @@ export class Replicas {
     if (!this.#replicas.has(container) && leads) {
       // The CLDB names no server that had a replica and lost it: an empty one is right, a damaged one never.
       if (this.#damaged.has(container)) {
-        this.#environment.log.error(
-          { container, epoch: location.epoch },
-          'gives up a container whose replica is damaged',
-        )
-        void this.#resign(container, location.epoch, { lost: true })
+        this.#environment.log.error({ container, epoch: of }, 'gives up a container whose replica is damaged')
+        void this.#resign(container, of, { lost: true })
         return
       }
       try {
         await this.#make(container, epoch(0))
       } catch (error) {
-        if (isFailure(error)) void this.#resign(container, location.epoch, { lost: true })
+        if (isFailure(error)) void this.#resign(container, of, { lost: true })
         throw error
       }
     }
@@ -355,7 +353,8 @@ export class Replicas {
         if (assigned !== undefined) void this.#resign(container, assigned.epoch, { lost: true })
       } else {
         this.#environment.log.error({ container, error }, 'the replica cannot be opened now')
-        if (assigned !== undefined && opens % opensMax === 0) {
+        // Then rarely: where nobody else can lead, each time makes an epoch.
+        if (assigned !== undefined && (opens === opensMax || opens % opensPerEpoch === 0)) {
           this.#assigned.delete(container)
           this.#declined.set(container, assigned.epoch)
           void this.#resign(container, assigned.epoch)

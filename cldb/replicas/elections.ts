@@ -29,7 +29,8 @@ function candidates(draft: Draft, container: Container): readonly ServerId[] {
 
 /**
  * Those that have kept running, if there are any: who has just started anew may have lost with its power what was answered
- * unsynced, and the others still hold it. After a while its masters have given it that again, or put it out of their sets.
+ * unsynced, and the others still hold it. After a while its masters, if they act, have given it that again, or put it out of
+ * their sets.
  */
 function unbroken(draft: Draft, members: readonly ServerId[]): readonly ServerId[] {
   const kept = members.filter((member) => isUnbroken(draft, member))

@@ -27,11 +27,8 @@ export function reconfigure(draft: Draft, request: RequestOf<typeof control.call
   }
   if (!add.every((member) => container.resyncing.includes(member)))
     throw new Failure('INVALID', `container ${request.container}: only a resyncing replica can be added`)
-  // One that we do not hear would be removed by the next master.
-  const added = [...new Set(add)].filter((member) => draft.isAlive(member))
+  const added = [...new Set(add)]
   const removed = [...new Set(remove)]
-  if (add.length > 0 && added.length + removed.length === 0)
-    throw new Failure('NOT_READY', `container ${request.container}: server ${add[0]} has lost touch with the CLDB`)
   draft.configure(container, {
     inSync: [...container.inSync.filter((member) => !removed.includes(member)), ...added],
     resyncing: [...container.resyncing.filter((member) => !added.includes(member)), ...removed],

@@ -57,6 +57,9 @@ export type Stream = {
   readonly damaged: (failure: Failure) => void
 }
 
+/** A replica that has nothing to hear is spoken to once in so long. */
+const silenceMs = 30_000
+
 export class Sender {
   readonly #stream: Stream
   readonly #pieces: Pieces
@@ -75,6 +78,7 @@ export class Sender {
   /** Ends a wait for the throttle. */
   #wake: () => void = () => {}
   #told: Sequence = sequence(0)
+  #sentMs = 0
   /** The replica has to make everything durable up to here. */
   #wanted: Sequence = sequence(0)
 
@@ -107,9 +111,14 @@ export class Sender {
     }
   }
 
-  /** Asks the replica to make everything durable, or with `durable` unset tells it what is committed if it doesn't know. */
+  /**
+   * Asks the replica to make everything durable, or with `durable` unset tells it what is committed if it doesn't know: or if
+   * it has not been spoken to for long, as it may have stopped.
+   */
   nudge(durable: boolean): void {
-    if (this.#closed || (!durable && this.#told >= this.#stream.committed())) return
+    const { clock, committed } = this.#stream
+    const knows = this.#told >= committed() && clock.monotonicMs() - this.#sentMs < silenceMs
+    if (this.#closed || (!durable && knows)) return
     // What is in the log but not on its way yet is meant too.
     if (durable) this.#wanted = this.#stream.appended()
     const nothing = { first: this.#next, last: sequence(this.#next - 1), payload: [], bytes: 0 }
@@ -215,6 +224,7 @@ export class Sender {
     const committed = this.#stream.committed()
     this.#next = sequence(last + 1)
     this.#told = committed
+    this.#sentMs = this.#stream.clock.monotonicMs()
     this.#inFlightBytes += bytes
     const request = { container, epoch, first, committed, durable, resync }
     const options = { payload, timeoutMs: resync ? timeoutMs * patience : timeoutMs }

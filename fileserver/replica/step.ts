@@ -210,9 +210,14 @@ function assigned(replica: Replica, configuration: Configuration): Step {
   }
   assert(configuration.inSync.includes(replica.self), 'a master is in the in-sync set')
   const servers = [...configuration.inSync, ...configuration.resyncing].filter((server) => server !== replica.self)
-  // The master before us is still in the set, and mostly silent: nobody waits for him. One that led already finds out itself.
+  // The master before us is still in the set, and mostly silent: writes need not wait for him. Where too few would be left for
+  // them, those who are just coming back are waited for; one that led already finds out itself.
+  const heard = configuration.inSync.filter((server) => !configuration.silent.includes(server))
   const isLost = (server: ServerId): boolean =>
-    !leads && configuration.inSync.includes(server) && configuration.silent.includes(server)
+    !leads &&
+    heard.length >= configuration.minimum &&
+    configuration.inSync.includes(server) &&
+    configuration.silent.includes(server)
   const members = servers.map((server) => ({
     server,
     phase: isLost(server) ? ('lost' as const) : ('matching' as const),

@@ -140,6 +140,24 @@ t.test('a replica that stopped is opened again, never made anew', async (t) => {
   t.equal(a.replica.core.epoch, 2, 'what it was assigned meanwhile it takes up')
 })
 
+t.test('a follower that stopped is found although nothing is written', async (t) => {
+  const { nodes, a, b } = await three(t)
+  let laterMs = 0
+  const { clock } = a.environment
+  Object.assign(a.environment, { clock: { ...clock, monotonicMs: () => clock.monotonicMs() + laterMs } })
+  await nodes.govern(1, [a, b])
+  await serves(a)
+  await write(a, { changes: [put('k', 'v', true)] })
+  await agree(a, b)
+  hasten(b)
+  b.replica.dispatch({ type: 'rolledBack', last: s(0) })
+  await until(() => b.replicas.holds(container), 'it is open again')
+  t.equal(b.replica.core.role, 'idle')
+  laterMs = 30_000
+  await until(() => b.replica.core.role === 'follower', 'it follows again')
+  await until(() => a.replica.location?.inSync.length === 2, 'and is in sync')
+})
+
 t.test('a replica that cannot be opened just now is not made anew either', async (t) => {
   const { nodes, a } = await three(t)
   await nodes.configure(1, [a])

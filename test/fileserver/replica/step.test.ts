@@ -228,6 +228,8 @@ t.test('rule 7: a new master has those removed whom the CLDB does not hear, befo
   t.strictSame(driven.types(), ['saveEpoch', 'startEpoch', 'match', 'match'], 'a resyncing one may be silent')
   const leading = master().do(silent(6, [a, b, c]))
   t.strictSame(leading.types(), ['saveEpoch', 'startEpoch', 'match', 'match'], 'one that led asks its members itself')
+  const alone = new Driven().do(silent(5, [a, c]))
+  t.strictSame(alone.types(), ['saveEpoch', 'startEpoch', 'match'], 'with too few left for writes it is waited for')
 })
 
 t.test('rule 7: with fewer members than the minimum nothing is acknowledged', async (t) => {
