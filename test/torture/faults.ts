@@ -22,33 +22,38 @@ export type World = {
   readonly note: (line: string) => void
   /** Bytes that rotted, and whether each has been put right. */
   readonly rot: Rot[]
-  /** When the power of a fileserver was off, and when all their processes had ended. */
-  readonly powerCuts: Span[]
-  readonly standstills: Span[]
+  readonly outages: Outage[]
   /** Faults that found nothing to do harm to. */
   readonly idle: Set<Fault>
 }
 
-/** Milliseconds since 1970. */
-type Span = { readonly fromMs: number; untilMs: number }
+/** When the CLDB did not hear a fileserver, in milliseconds since 1970; `power`: that of its disk was off. */
+type Outage = { readonly server: Server; readonly power: boolean; readonly fromMs: number; untilMs: number }
 
 /**
- * Whether unsynced bytes may be lost: a server without power has lost them, and as all processes had ended none is known to
- * hold them still (cldb/replicas/elections.ts).
+ * Whether unsynced bytes may be lost: at one moment as many servers as there are copies were away, and one of them has lost
+ * its power since the bytes were written. If it is back first it leads; with one that has kept running, that one does
+ * (cldb/replicas/elections.ts).
  */
-export function mayForget({ powerCuts, standstills }: World, sinceMs: number, untilMs: number): boolean {
-  const meets = (one: Span, other: Span): boolean => one.fromMs <= other.untilMs && one.untilMs >= other.fromMs
-  const meantime = { fromMs: sinceMs, untilMs }
-  const stood = standstills.filter((span) => meets(span, meantime))
-  const cut = powerCuts.filter((span) => meets(span, meantime))
-  return stood.some((span) => cut.some((other) => meets(span, { ...other, untilMs: other.untilMs + restartMs })))
+export function mayForget({ outages }: World, sinceMs: number, untilMs: number): boolean {
+  const awayAt = (atMs: number): Outage[] =>
+    outages.filter((one) => one.fromMs <= atMs && atMs <= one.untilMs + (one.power ? rematchedMs : restartMs))
+  return outages.some(({ fromMs }) => {
+    if (fromMs < sinceMs || fromMs > untilMs) return false
+    const away = awayAt(fromMs)
+    const isLoss = away.some((one) => one.power && one.untilMs >= sinceMs)
+    return isLoss && new Set(away.map(({ server }) => server)).size >= copies
+  })
 }
 
 export type Rot = Place & { readonly server: Server; readonly repaired: () => boolean }
 type Deed = (world: World, fault: Fault) => Promise<void>
 
+const copies = 3
+/** Until a server is heard again. */
+const restartMs = 2000
 /** Until a server without power has from the others again what it lost, if they still run. */
-const restartMs = 10_000
+const rematchedMs = 10_000
 const unmountWithinMs = 20_000
 const rejoinWithinMs = 90_000
 /** Only segments that old records fill: what stands at the end may be taken for a torn write, and cut. */
@@ -70,16 +75,30 @@ async function cutFor({ network }: World, ways: readonly Way[], durationMs: numb
 
 /** The first server of the fault, and all nodes that speak to it. */
 function oneAndOthers({ servers, clients }: World, fault: Fault) {
-  const one = servers.fileservers[fault.servers[0]!]!.name
+  const one = servers.fileservers[fault.servers[0]!]!
   const names = servers.all.map(({ name }) => name)
-  return { one, others: [...names, ...clients].filter((name) => name !== one) }
+  return { one, others: [...names, ...clients].filter((name) => name !== one.name) }
 }
 
-async function killFor(world: World, victims: readonly Server[], fault: Fault, power: boolean): Promise<void> {
-  const { servers, powerCuts, standstills } = world
-  const span = { fromMs: Date.now(), untilMs: Number.POSITIVE_INFINITY }
-  if (power && victims.some((server) => server !== servers.cldb)) powerCuts.push(span)
-  if (servers.fileservers.every((server) => victims.includes(server))) standstills.push(span)
+/** What happens meanwhile keeps the servers away. */
+async function away(
+  { servers, outages }: World,
+  victims: readonly Server[],
+  power: boolean,
+  meanwhile: Promise<void>,
+): Promise<void> {
+  const began = victims
+    .filter((server) => server !== servers.cldb)
+    .map((server) => ({ server, power, fromMs: Date.now(), untilMs: Number.POSITIVE_INFINITY }))
+  outages.push(...began)
+  await meanwhile
+  for (const one of began) one.untilMs = Date.now()
+}
+
+const killFor = (world: World, victims: readonly Server[], fault: Fault, power: boolean): Promise<void> =>
+  away(world, victims, power, ended(world, victims, fault, power))
+
+async function ended({ servers }: World, victims: readonly Server[], fault: Fault, power: boolean): Promise<void> {
   await Promise.all(victims.map((server) => servers.hold(server, ...(power ? outage(server) : []))))
   await sleep(fault.durationMs)
   await Promise.all(
@@ -88,7 +107,6 @@ async function killFor(world: World, victims: readonly Server[], fault: Fault, p
       await servers.release(server)
     }),
   )
-  span.untilMs = Date.now()
 }
 
 /**
@@ -126,25 +144,27 @@ export const deeds: Readonly<Record<FaultKind, Deed>> = {
 
   killCldb: (world, fault) => killFor(world, [world.servers.cldb], fault, false),
 
-  pause: async ({ servers, idle }, fault) => {
+  pause: async (world, fault) => {
+    const { servers, idle } = world
     const server = servers.fileservers[fault.servers[0]!]!
     if (server.process?.running() !== true) idle.add(fault)
     server.pauses++
     server.process?.signal('SIGSTOP')
-    await sleep(fault.durationMs)
+    await away(world, [server], false, sleep(fault.durationMs))
     if (--server.pauses === 0) server.process?.signal('SIGCONT')
   },
 
   isolate: (world, fault) => {
     const { one, others } = oneAndOthers(world, fault)
-    const ways = others.flatMap((other) => both(one, other))
-    return cutFor(world, ways, fault.durationMs)
+    const ways = others.flatMap((other) => both(one.name, other))
+    return away(world, [one], false, cutFor(world, ways, fault.durationMs))
   },
 
   cutPair: (world, fault) => {
     const { one } = oneAndOthers(world, fault)
     const other = fault.choices[0]! < 0.2 ? 'cldb' : world.servers.fileservers[fault.servers[1]!]!.name
-    return cutFor(world, both(one, other), fault.durationMs)
+    const cut = cutFor(world, both(one.name, other), fault.durationMs)
+    return other === 'cldb' ? away(world, [one], false, cut) : cut
   },
 
   /** To or from one other, or all. */
@@ -152,8 +172,9 @@ export const deeds: Readonly<Record<FaultKind, Deed>> = {
     const { one, others } = oneAndOthers(world, fault)
     const outward = fault.choices[0]! < 0.5
     const chosen = fault.choices[1]! < 0.5 ? others : [others[Math.floor(fault.choices[2]! * others.length)]!]
-    const ways = chosen.map((other): Way => (outward ? [one, other] : [other, one]))
-    return cutFor(world, ways, fault.durationMs)
+    const ways = chosen.map((other): Way => (outward ? [one.name, other] : [other, one.name]))
+    const cut = cutFor(world, ways, fault.durationMs)
+    return chosen.includes('cldb') ? away(world, [one], false, cut) : cut
   },
 
   /** A worker from one server, or from all, or from the CLDB. */

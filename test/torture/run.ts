@@ -74,8 +74,7 @@ export async function torture(options: Options): Promise<Outcome> {
     clients,
     note: log,
     rot: [],
-    powerCuts: [],
-    standstills: [],
+    outages: [],
     idle: new Set(),
   }
   const cldb = `${network.addressOf('cldb')}:7100`
